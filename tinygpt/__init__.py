@@ -1,3 +1,33 @@
 """A GPT you can read to the bottom: NumPy, every backward pass by hand, and fast."""
 
+from . import data, functional, nn, ops, tokenizers
+from .gpt import GPT, GPTConfig
+from .gradcheck import GradientError, gradcheck
+from .optim import SGD, AdamW, Muon
+from .parallel import accumulate_gradients, evaluate
+from .tensor import Tensor, apply, no_grad
+from .vjp import remat, vjp
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "GPT",
+    "GPTConfig",
+    "SGD",
+    "AdamW",
+    "GradientError",
+    "Muon",
+    "Tensor",
+    "accumulate_gradients",
+    "apply",
+    "data",
+    "evaluate",
+    "functional",
+    "gradcheck",
+    "nn",
+    "no_grad",
+    "ops",
+    "remat",
+    "tokenizers",
+    "vjp",
+]

@@ -1,9 +1,9 @@
 """What the machine offers: devices, threads, memory, folders. The only file that reads the environment.
 
-    TINYGPT_THREADS   how many threads to train on (default: the cores this process may use)
-    TINYGPT_DATA      a folder to look in for data files before anything is downloaded
-    TINYGPT_CACHE     where downloads are kept (default: the platform's cache folder)
-    TINYGPT_MALLOC    0 leaves the C library's allocator as it is (see keep_freed_memory)
+TINYGPT_THREADS   how many threads to train on (default: the cores this process may use)
+TINYGPT_DATA      a folder to look in for data files before anything is downloaded
+TINYGPT_CACHE     where downloads are kept (default: the platform's cache folder)
+TINYGPT_MALLOC    0 leaves the C library's allocator as it is (see keep_freed_memory)
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ def to_device(array: Any, device: str) -> Any:
 
 def to_numpy(array: Any) -> np.ndarray:
     """The same numbers as a NumPy array (a copy only if they were on a GPU)."""
-    return array if isinstance(array, np.ndarray) else np.asarray(getattr(array, "get", lambda: array)())
+    return (
+        array
+        if isinstance(array, np.ndarray)
+        else np.asarray(getattr(array, "get", lambda: array)())
+    )
 
 
 # ---- threads ------------------------------------------------------------------------------------

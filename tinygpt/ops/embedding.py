@@ -1,0 +1,26 @@
+"""Embedding: rows of a table, looked up by number."""
+
+import numpy as np
+
+
+def embedding(ids, w):
+    """y_i = w[ids_i].
+
+    ids (...) ints in 0 .. V-1, w (V, C) -> y (..., C).   Saves ids and the shape of w.
+
+    Row v was copied to every place i that asked for it, so       dw_v = sum over i with ids_i = v of dy_i
+    which is a product with the one-hot matrix: dw = hot @ dy, hot_vi = 1 where ids_i = v. The matrix
+    gets rows only for those v that occur, so it is never larger than (places, places).
+    """
+    shape = w.shape
+
+    def backward(dy):
+        dy = dy.reshape(-1, shape[1])  # (N, C)
+        used, row = np.unique(ids, return_inverse=True)
+        hot = np.zeros((len(used), len(dy)), dy.dtype, like=dy)
+        hot[row.reshape(-1), np.arange(len(dy), like=dy)] = 1
+        dw = np.zeros(shape, dy.dtype, like=dy)
+        dw[used] = hot @ dy
+        return None, dw
+
+    return w[ids], backward

@@ -1,0 +1,39 @@
+"""The head of a language model and its loss, in one."""
+
+import numpy as np
+
+
+def linear_cross_entropy(x, w, targets, ignore_index=-1):
+    """loss = cross_entropy(x @ w^T, targets), with one copy of the logits, worked on in place.
+
+    x (..., C), w (V, C), targets (...) ints, or ignore_index -> loss (), in nats per target.
+    Saves x, w, one array (N, V) and one number per row.
+
+    From cross_entropy, with e = e^(logits - max), its row sums t and n targets:
+        dlogits = dloss / n * (e / t - one_hot)  =  dloss / (n t) * (e - t one_hot)
+    so e, with t subtracted at the targets, is dlogits but for a factor per row. And a factor per row
+    can wait for the products, where the matrices are small:
+        dx = dlogits @ w     = factor * (e @ w)
+        dw = dlogits^T @ x   = e^T @ (factor * x)
+    """
+    V, C = w.shape
+    rows, ids = x.reshape(-1, C), targets.reshape(-1)  # (N, C), (N,)
+    counted = (ids != ignore_index).astype(x.dtype)
+    n = np.maximum(counted.sum(), 1)
+    at = np.arange(len(ids), like=ids), np.where(ids == ignore_index, 0, ids)
+
+    e = rows @ w.T  # (N, V): the logits
+    e -= e.max(axis=-1, keepdims=True)
+    z_target = e[at]
+    np.exp(e, out=e)
+    total = e @ np.ones(V, e.dtype, like=e)  # (N,)
+    loss = ((np.log(total) - z_target) * counted).sum() / n
+    e[at] -= total  # e - t one_hot
+
+    def backward(dloss, needs=(True, True)):
+        factor = (counted * (dloss / n) / total)[:, None]  # (N, 1)
+        dx = ((e @ w) * factor).reshape(x.shape) if needs[0] else None
+        dw = e.T @ (rows * factor) if needs[1] else None
+        return dx, dw, None
+
+    return loss, backward

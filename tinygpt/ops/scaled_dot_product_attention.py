@@ -1,0 +1,104 @@
+"""Attention: every query takes a mean of the values, weighted by how well it matches their keys."""
+
+import math
+
+import numpy as np
+
+from .dropout import keep_mask
+
+BLOCK = 64  # queries: 220 -> 106 ms at T = 1024 with 12 heads; 32 and 128 are no faster
+
+
+def scaled_dot_product_attention(
+    q, k, v, attn_mask=None, is_causal=False, scale=None, dropout_p=0.0, rng=None, first=0
+):
+    """y = softmax(scale q k^T, where allowed) v.
+
+    q (B, H, T, D), k and v (B, G, S, D) -> y (B, H, T, D); each of the G key heads serves R = H / G
+    query heads.   Saves q, k, v, y and e^scores.
+
+    Causal: query t sees key s if s <= t + S - T, so the last query sees every key. attn_mask
+    broadcasts to (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0.
+    scale is 1 / sqrt(D) unless given. dropout_p, rng and first are those of `dropout`, for the weights.
+
+    With s = scale q k^T, p = softmax(s), y = p v:
+        dv = p^T dy              dp = dy v^T
+        ds = p * (dp - delta)    delta_t = sum_j dp_tj p_tj = dy_t . y_t      (softmax's rule)
+        dq = scale ds k          dk = scale ds^T q
+    With dropout, y = (p * m) v for a mask m: then dp = (dy v^T) * m, and delta is still dy_t . y_t.
+    Vaswani et al. 2017, arXiv:1706.03762, eq. 1; delta: Dao et al. 2022, arXiv:2205.14135, B.2.
+
+    Queries go in blocks. A causal block meets only the keys that it may see: half the work.
+    """
+    (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
+    R, offset = H // G, S - T  # query 0 stands where key `offset` stands
+    scale = 1 / math.sqrt(D) if scale is None else scale
+    lowest = float(np.finfo(q.dtype).min)
+    ones = np.ones((S, 1), q.dtype, like=q)
+
+    # Query heads that share keys are grouped: in a product they are only more rows, R * n of them.
+    y = np.empty_like(q)
+    qs, ys = (q * scale).reshape(B, G, R, T, D), y.reshape(B, G, R, T, D)
+    kT = k.swapaxes(-1, -2).copy()  # (B, G, D, S), contiguous: q @ kT runs at 96 GFLOP/s, not 54
+    if attn_mask is not None:
+        attn_mask = np.broadcast_to(attn_mask, (B, H, T, S)).reshape(B, G, R, T, S)
+    if dropout_p:
+        kept = keep_mask((B, H, T, S), dropout_p, rng, first, like=q).reshape(B, G, R, T, S)
+
+    def drop(p, rows, keys):
+        """p * m, for p (B, G, R * n, keys) and the mask m of dropout."""
+        if not dropout_p:
+            return p
+        p = p * kept[:, :, :, rows, keys].reshape(p.shape)
+        p *= 1 / (1 - dropout_p)
+        return p
+
+    saved = []  # for each block of queries: rows, keys, e^scores and their sums
+    for start in range(0, T, BLOCK):
+        stop = min(start + BLOCK, T)
+        seen = max(1, min(stop + offset, S)) if is_causal else S
+        rows, keys, n = slice(start, stop), slice(0, seen), stop - start
+
+        s = qs[:, :, :, rows].reshape(B, G, R * n, D) @ kT[..., keys]  # (B, G, R * n, seen)
+        s = s.reshape(B, G, R, n, seen)
+        if is_causal:
+            edge = max(0, start + offset)  # every query of the block sees the keys before this one
+            allowed = np.tri(n, seen - edge, start + offset - edge, dtype=bool, like=q)
+            s[..., edge:] = np.where(allowed, s[..., edge:], -math.inf)
+        if attn_mask is not None:
+            s = np.where(attn_mask[:, :, :, rows, keys], s, -math.inf)
+
+        s -= np.maximum(s.max(axis=-1, keepdims=True), lowest)  # finite also where nothing is seen
+        e = np.exp(s, out=s).reshape(B, G, R * n, seen)
+        total = np.maximum(e @ ones[keys], 1)  # (B, G, R * n, 1); at least e^0 where a key is seen
+        weighted = drop(e, rows, keys) @ v[:, :, keys]
+        weighted /= total
+        ys[:, :, :, rows] = weighted.reshape(B, G, R, n, D)
+        saved.append((rows, keys, e, total))
+
+    def backward(dy, needs=(True, True, True)):
+        dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+        dys, dqs = dy.reshape(B, G, R, T, D), dq.reshape(B, G, R, T, D)
+        vT = v.swapaxes(-1, -2).copy()  # (B, G, D, S)
+        for rows, keys, e, total in reversed(saved):
+            tall = (*e.shape[:3], D)  # (B, G, R * n, D)
+            dy_block = dys[:, :, :, rows].reshape(tall)
+            y_block = ys[:, :, :, rows].reshape(tall)
+            q_block = qs[:, :, :, rows].reshape(tall)
+            dy_over = dy_block / total  # y = e v / total: e and dy / total make p and dy
+            delta = (dy_over * y_block) @ ones[:1].repeat(D, 0)
+            ds = drop(dy_over @ vT[..., keys], rows, keys)
+            ds -= delta
+            ds *= e
+            dk_block = ds.swapaxes(-1, -2) @ q_block
+            dv_block = drop(e, rows, keys).swapaxes(-1, -2) @ dy_over
+            if rows.stop == T:  # the last block comes first, and meets every key
+                dk[...], dv[...] = dk_block, dv_block
+            else:
+                dk[:, :, keys] += dk_block
+                dv[:, :, keys] += dv_block
+            dqs[:, :, :, rows] = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
+        dq *= scale
+        return dq, dk, dv
+
+    return y, backward

@@ -1,0 +1,103 @@
+"""The batch, cut into micro-batches: each core runs forward and backward of whole pieces by itself.
+
+Ops stay single-threaded and small enough for a core's cache, and nothing waits inside a step. The same
+cut serves gradient accumulation: more pieces than threads only means that each thread runs several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .backend import keep_freed_memory, one_blas_thread, thread_map, threads
+from .rng import Rng, as_key
+from .tensor import gather_gradients, no_grad
+
+TOKENS = 512  # in a piece: enough for full-speed products, few enough for the cache
+
+
+def accumulate_gradients(
+    loss: Callable, ids: Any, targets: Any, rng: Rng = None, micro_batches: int | None = None
+) -> np.ndarray:
+    """Add to p.grad the gradient of loss(ids, targets), computed in micro-batches on every core.
+
+    loss(ids, targets, rng=...) -> a scalar Tensor, the mean over the targets that are not -1; ids and
+    targets (B, T). Returns that mean over the whole batch, a 0-d array.
+
+    The result does not depend on the cut, up to rounding: each piece weighs as much as its share of the
+    targets that count, a piece without any is skipped (a batch without any is a ValueError), and rng
+    goes to each piece together with its place in the batch. For a given cut and number of threads it
+    is the same to the last bit, since each thread has its own pieces and the sums have an order.
+    """
+
+    def forward_and_backward(pieces):
+        total = 0.0
+        with gather_gradients() as gradients:
+            for share, arguments, options in pieces:
+                mean = loss(*arguments, **options)
+                (mean * share).backward()
+                total = total + mean.data * share
+        return total, gradients
+
+    keep_freed_memory()
+    results = _on_every_core(forward_and_backward, ids, targets, rng, micro_batches)
+    for _, gradients in results:
+        for leaf, dx in gradients.items():
+            if leaf.grad is None:
+                leaf.grad = np.zeros_like(leaf.data)
+            leaf.grad += dx
+    return np.asarray(sum(total for total, _ in results))
+
+
+def evaluate(
+    loss: Callable, ids: Any, targets: Any, rng: Rng = None, micro_batches: int | None = None
+) -> np.ndarray:
+    """loss(ids, targets) as accumulate_gradients computes it, without any gradient."""
+
+    def forward(pieces):
+        total = 0.0
+        with no_grad():
+            for share, arguments, options in pieces:
+                total = total + loss(*arguments, **options).data * share
+        return total
+
+    return np.asarray(sum(_on_every_core(forward, ids, targets, rng, micro_batches)))
+
+
+def micro_batch_count(B: int, T: int) -> int:
+    """Into how many pieces a batch (B, T) is cut: a multiple of the threads, of about TOKENS tokens
+    each, but never more than it has rows. A fixed formula, so that runs can be repeated."""
+    rounds = max(1, round(B * T / (TOKENS * threads())))
+    return min(B, rounds * threads())
+
+
+def _on_every_core(work: Callable, ids: Any, targets: Any, rng: Rng, pieces: int | None) -> list:
+    """Cut the batch, and call work([(share, arguments, options), ...]) on each thread with its pieces."""
+    if ids.shape != targets.shape:
+        raise ValueError(
+            f"ids have shape {ids.shape}, targets {targets.shape}; they must be the same"
+        )
+    B, T = ids.shape
+    pieces = micro_batch_count(B, T) if pieces is None else pieces
+    if not 1 <= pieces <= B:
+        raise ValueError(f"micro_batches must be between 1 and the batch size {B}, not {pieces}")
+    counted = (targets != -1).sum(axis=1)  # (B,)
+    total = int(counted.sum())
+    if total == 0:
+        raise ValueError("every target is -1: there is nothing to learn from this batch")
+    key = as_key(rng)
+
+    cut = []
+    bounds = [B * i // pieces for i in range(pieces + 1)]
+    for start, stop in zip(bounds, bounds[1:]):
+        share = int(counted[start:stop].sum()) / total
+        options = {} if key is None else {"rng": key.part(start)}
+        if share > 0:
+            cut.append((share, (ids[start:stop], targets[start:stop]), options))
+    n = min(threads(), len(cut))
+    if n == 1:  # nothing to share out: the products may use every core themselves
+        return [work(cut)]
+    with one_blas_thread():
+        return thread_map(work, [cut[i::n] for i in range(n)])

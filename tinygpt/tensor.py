@@ -1,0 +1,250 @@
+"""Tensor, and how gradients travel back through what happened to it."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from . import ops
+
+_numbers = itertools.count()
+_grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
+_gathered: ContextVar[dict | None] = ContextVar("gathered", default=None)
+
+
+class Node:
+    """One op that ran. Nodes point back at those they came from, and nothing points forward."""
+
+    __slots__ = ("number", "backward", "sources", "parts")
+
+    def __init__(self, backward: Callable, sources: tuple, parts: tuple):
+        self.number = next(_numbers)  # a node is newer than everything it was computed from
+        self.backward = backward
+        self.sources = sources  # for each input: a leaf Tensor, (node, slot), or None: a constant
+        self.parts = parts  # of an op with several results, the (shape, dtype) of each
+
+
+def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
+    """Run `op` on the arrays inside `inputs`, and remember how to go back.
+
+    op(*arrays, **options) returns (y, backward), as in tinygpt.ops. Inputs that are not Tensors are
+    constants. Returns a Tensor, or a tuple of them for an op with several results.
+    """
+    y, backward = op(*[x.data if isinstance(x, Tensor) else x for x in inputs], **options)
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        backward = None
+    return remember(y, backward, inputs)
+
+
+def remember(y: Any, backward: Callable | None, inputs: tuple) -> Any:
+    """Wrap the result of an op, with a node behind it unless there is no way back."""
+    several = isinstance(y, tuple)
+    node = None
+    if backward is not None and _grad_enabled.get():
+        sources = tuple(
+            (x._origin or x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
+        )
+        node = Node(backward, sources, tuple((a.shape, a.dtype) for a in y) if several else ())
+
+    results = []
+    for slot, array in enumerate(y if several else (y,)):
+        result = Tensor.__new__(Tensor)
+        result.data = np.asarray(array) if isinstance(array, np.generic) else array
+        result.grad = None
+        result.requires_grad = node is not None
+        result._origin = None if node is None else (node, slot)
+        results.append(result)
+    return tuple(results) if several else results[0]
+
+
+def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -> None:
+    """Carry dy = dL/dy back from `y`, newest node first; deliver(leaf, dx) takes what arrives.
+
+    Newest first means that when a node's turn comes, all that used its results have had theirs: its
+    gradient is complete. What it saved is freed as soon as its turn is over.
+    """
+    waiting: dict[Node, list] = {}  # the gradients of a node's results, as far as they are known
+    newest: list[tuple[int, Node]] = []  # a heap
+
+    def send(source, dx):
+        if isinstance(source, Tensor):
+            deliver(source, dx)
+            return
+        node, slot = source
+        if node not in waiting:
+            waiting[node] = [None] * max(len(node.parts), 1)
+            heapq.heappush(newest, (-node.number, node))
+        dys = waiting[node]
+        dys[slot] = dx if dys[slot] is None else dys[slot] + dx  # used twice: gradients add up
+
+    send(y._origin or y, dy)
+    while newest:
+        _, node = heapq.heappop(newest)
+        dxs = _gradients(node, waiting.pop(node))
+        for i, source in enumerate(node.sources):
+            if source is not None:
+                send(source, dxs[i])
+        if not keep_graph:
+            node.backward, node.sources = None, ()
+
+
+def _gradients(node: Node, dys: list) -> tuple:
+    """Call the node's backward. One that takes `needs` leaves out the products nobody asked for."""
+    if node.backward is None:
+        raise RuntimeError(
+            "backward() came through this graph before and freed what it had saved; "
+            "compute the loss again before calling backward() again"
+        )
+    for slot, (shape, dtype) in enumerate(node.parts):
+        if dys[slot] is None:  # this result was never used
+            dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
+    needs = tuple(source is not None for source in node.sources)
+    if not all(needs) and getattr(node.backward, "__defaults__", None):
+        return node.backward(*dys, needs=needs)
+    return node.backward(*dys)
+
+
+def deliver_to_leaf(leaf: Tensor, dx: Any) -> None:
+    """Add dx to the gradient of a leaf. Others may hold dx too, so it is never written to."""
+    gradients = _gathered.get()
+    if gradients is not None:
+        gradients[leaf] = gradients[leaf] + dx if leaf in gradients else dx
+    elif leaf.grad is not None:
+        leaf.grad += dx
+    else:
+        leaf.grad = np.empty_like(leaf.data)
+        leaf.grad[...] = dx
+
+
+@contextlib.contextmanager
+def _with(variable: ContextVar, value: Any) -> Iterator[Any]:
+    token = variable.set(value)
+    try:
+        yield value
+    finally:
+        variable.reset(token)
+
+
+def no_grad() -> contextlib.AbstractContextManager:
+    """Inside `with no_grad():` nothing is remembered, so nothing can be differentiated."""
+    return _with(_grad_enabled, False)
+
+
+def enable_grad() -> contextlib.AbstractContextManager:
+    """Undoes an outer no_grad()."""
+    return _with(_grad_enabled, True)
+
+
+def gather_gradients() -> contextlib.AbstractContextManager[dict]:
+    """Inside `with gather_gradients() as found:` what backward() finds for leaves goes into the dict
+    {leaf: gradient}, and their .grad stays as it is."""
+    return _with(_gathered, {})
+
+
+def _method(op: Callable) -> Callable[..., Any]:
+    return lambda self, *inputs, **options: apply(op, self, *inputs, **options)
+
+
+def _reflected(op: Callable) -> Callable[..., Any]:
+    return lambda self, other: apply(op, other, self)
+
+
+class Tensor:
+    """An array that remembers what it was computed from.
+
+    data: an array, or what np.asarray takes; arrays are not copied. requires_grad: whether dL/d(this)
+    is wanted; TypeError unless data holds floats.
+
+    x.grad is None until a backward() reaches x, then an array like x.data, to which further calls
+    add. Only Tensors made by hand (leaves) keep it.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "_origin", "__weakref__")
+    __array_ufunc__ = None  # so that ndarray * Tensor asks the Tensor
+
+    def __init__(self, data: Any, requires_grad: bool = False):
+        if isinstance(data, Tensor):
+            raise TypeError("this is a Tensor already; for one without its history use x.detach()")
+        self.data = data if hasattr(data, "__array_function__") else np.asarray(data)
+        if requires_grad and self.data.dtype.kind != "f":
+            raise TypeError(f"only floats have gradients, and this array holds {self.data.dtype}")
+        self.grad: Any = None
+        self.requires_grad = requires_grad
+        self._origin: tuple[Node, int] | None = None  # the node that made it, as which result
+
+    def backward(self, grad: Any = None) -> None:
+        """Add dL/dx to x.grad for every leaf x that this was computed from, given dL/d(this) = grad.
+
+        grad has this Tensor's shape; for a single number it may be left out, and is 1.
+        Frees the graph as it goes: a second call is a RuntimeError.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "nothing to differentiate: no Tensor with requires_grad=True led here, "
+                "or it happened inside no_grad()"
+            )
+        if grad is None and self.data.size != 1:
+            raise ValueError(
+                f"backward() starts from a single number, and this has shape {self.shape}; "
+                "reduce it first, as a loss does with mean(), or pass its gradient"
+            )
+        dy = np.ones_like(self.data)
+        if grad is not None:
+            if np.shape(grad) != self.shape:
+                raise ValueError(f"grad has shape {np.shape(grad)}, the Tensor has {self.shape}")
+            dy[...] = grad
+        propagate(self, dy, deliver_to_leaf)
+
+    shape = property(lambda self: self.data.shape)
+    dtype = property(lambda self: self.data.dtype)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    T = property(lambda self: self.transpose())
+
+    def item(self) -> float:
+        """The one number in it, as a Python number."""
+        return self.data.item()
+
+    def detach(self) -> Tensor:
+        """The same array without its history: a constant."""
+        return Tensor(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        return f"Tensor({body}, dtype={self.dtype}, requires_grad={self.requires_grad})"
+
+    # x + y asks x first; y + x, for a y that is not a Tensor, asks x second.
+    __add__, __radd__ = _method(ops.add), _reflected(ops.add)
+    __sub__, __rsub__ = _method(ops.subtract), _reflected(ops.subtract)
+    __mul__, __rmul__ = _method(ops.multiply), _reflected(ops.multiply)
+    __truediv__, __rtruediv__ = _method(ops.divide), _reflected(ops.divide)
+    __pow__, __rpow__ = _method(ops.power), _reflected(ops.power)
+    __matmul__, __rmatmul__ = _method(ops.matmul), _reflected(ops.matmul)
+    __neg__, __getitem__ = _method(ops.negative), _method(ops.index)
+
+    exp, log, tanh, sigmoid = map(_method, (ops.exp, ops.log, ops.tanh, ops.sigmoid))
+    relu, gelu, silu, softmax = map(_method, (ops.relu, ops.gelu, ops.silu, ops.softmax))
+    sum, mean, max = map(_method, (ops.sum, ops.mean, ops.max))
+
+    def reshape(self, *shape) -> Tensor:
+        shape = shape[0] if isinstance(shape[0], tuple) else shape
+        return apply(ops.reshape, self, shape=shape)
+
+    def transpose(self, *axes) -> Tensor:
+        axes = axes[0] if axes and isinstance(axes[0], tuple) else axes
+        return apply(ops.transpose, self, axes=axes or None)
