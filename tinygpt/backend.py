@@ -1,4 +1,7 @@
-"""What the machine offers: devices, threads, memory, folders. The only file that reads the environment.
+"""What the machine offers: devices, threads, memory, folders.
+
+The only file that reads the environment:
+
 
 TINYGPT_THREADS   how many threads to train on (default: the cores this process may use)
 TINYGPT_DATA      a folder to look in for data files before anything is downloaded
@@ -24,7 +27,7 @@ import numpy as np
 
 
 def cupy():
-    """The CuPy module, on a machine where it can be used; otherwise an error that says what to do."""
+    """The CuPy module where it can be used; otherwise an error that says what to do."""
     try:
         import cupy
     except ImportError as error:
@@ -41,7 +44,7 @@ def cupy():
 
 
 def resolve_device(device: str) -> str:
-    """Turn "auto" into "cuda" where a GPU can be used and "cpu" elsewhere; refuse what cannot be."""
+    """Turn "auto" into "cuda" where a GPU can be used, else "cpu"; refuse what cannot be."""
     if device == "auto":
         try:
             cupy()
@@ -93,9 +96,10 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def thread_map(f: Callable, items: Iterable) -> list:
-    """[f(item) for item in items], each on a thread of the pool, with this thread's context variables.
+    """[f(item) for item in items], each on a thread of the pool.
 
-    NumPy lets go of the interpreter lock inside every large operation, so the threads do run at once.
+    They see the context variables of the thread that asks. NumPy lets go of the interpreter lock
+    inside every large operation, so the threads do run at once.
     """
     futures = [_pool().submit(contextvars.copy_context().run, f, item) for item in items]
     return [future.result() for future in futures]
@@ -124,7 +128,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8  # from gl
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let freed arrays be reused instead of going back to the kernel (glibc only; once per process).
+    """Reuse freed arrays instead of giving them to the kernel (glibc only; once per process).
 
     By default glibc hands large freed arrays back, and the kernel zeroes fresh pages for the next
     ones: thousands of page faults in every training step. Called when training first starts, never
@@ -145,7 +149,7 @@ def keep_freed_memory() -> None:
 
 
 def data_folder() -> Path | None:
-    """TINYGPT_DATA, the folder in which data files are looked for first; None where it is not set."""
+    """TINYGPT_DATA, the folder in which data files are looked for first, or None."""
     setting = os.environ.get("TINYGPT_DATA", "")
     return Path(setting).expanduser() if setting else None
 

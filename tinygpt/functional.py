@@ -1,7 +1,7 @@
 """Every op as a function of Tensors, under the names of torch.nn.functional.
 
-Inputs are Tensors or arrays (constants); options are those of the op of the same name in tinygpt.ops,
-where each is derived.
+Inputs are Tensors or arrays (constants); options are those of the op of the same name in
+tinygpt.ops, where each is derived.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def dropout(x: Tensor, p: float, rng: Rng = None) -> Tensor:
-    """x with a fraction p set to 0 and the rest scaled up, if an rng is given; x itself without one.
+    """x with a fraction p set to 0 and the rest scaled up; x itself where no rng is given.
 
     The mask of a row depends on rng and on the row's place in the whole batch (see tinygpt.rng).
     """
@@ -108,5 +108,5 @@ def _dropout_key(p: float, rng: Rng) -> Key | None:
 
 
 def _first(x: Tensor, key: Key) -> int:
-    """The number of x's first element in the whole batch, of which x holds the rows from key.row."""
+    """The number of x's first element in the whole batch; x holds its rows from key.row."""
     return key.row * (x.size // max(len(x), 1))

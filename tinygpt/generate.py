@@ -25,9 +25,9 @@ def generate(
 ) -> np.ndarray:
     """Go on from ids (B, T) -> int array (B, T + new), new <= max_new_tokens.
 
-    next_logits(ids, cache) -> (logits (B, V) of the token that follows, cache): with cache None, ids
-    are all there is to see; otherwise they follow what the cache holds. Without use_cache it is always
-    called with everything, and gives the same tokens.
+    next_logits(ids, cache) -> (logits (B, V) of the token that follows, cache): with cache None,
+    ids are all there is to see; otherwise they follow what the cache holds. Without use_cache it is
+    always called with everything, and gives the same tokens.
 
     temperature: 0 takes the likeliest token, 1 samples as the model says. top_k, top_p: sample only
     from the k likeliest, from the fewest that hold a share p. stop: a row that has this token is

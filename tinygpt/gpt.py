@@ -34,8 +34,8 @@ class GPTConfig:
     vocab_size, block_size: tokens it knows, tokens it sees at once. n_layer, n_head, n_embd: depth,
     query heads, channels. n_kv_head: key and value heads, each shared by n_head / n_kv_head query
     heads (None: n_head). n_inner: width of the feed-forward layer (None: 4 n_embd, or 8/3 n_embd
-    rounded up to a multiple of 32 for swiglu, which has a matrix more). qk_norm: queries and keys at
-    root mean square 1. zero_init_residual: what each block adds starts at 0.
+    rounded up to a multiple of 32 for swiglu, which has a matrix more). qk_norm: queries and keys
+    at root mean square 1. zero_init_residual: what each block adds starts at 0.
     """
 
     vocab_size: int = 50257
@@ -128,7 +128,7 @@ class KVCache:
         self.length = 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Note k and v (B, G, T, D) of the newest tokens; return those of all tokens (B, G, S, D)."""
+        """Note k and v (B, G, T, D) of the newest tokens; return those of all, (B, G, S, D)."""
         stop = self.length + k.shape[2]
         keys, values = self.arrays[layer]
         keys[:, :, self.length : stop] = k.data
@@ -211,9 +211,9 @@ def _norm(config: GPTConfig, dtype) -> Module:
 class GPT(Module):
     """A decoder-only transformer: GPT-2's (Radford et al. 2019), with the options of GPTConfig.
 
-    rng: an int or numpy Generator, for the initial weights: normal with standard deviation 0.02, and
-    0.02 / sqrt(2 n_layer) for the two projections of each block that add to its input, as in GPT-2.
-    Parameters have GPT-2's own names, and weights are stored (in, out).
+    rng: an int or numpy Generator, for the initial weights: normal with standard deviation 0.02,
+    and 0.02 / sqrt(2 n_layer) for the two projections of each block that add to its input, as in
+    GPT-2. Parameters have GPT-2's own names, and weights are stored (in, out).
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class GPT(Module):
         return x @ self._head().T
 
     def loss(self, ids: Any, targets: Any, rng: Rng = None) -> Tensor:
-        """Mean nats per target over ids, targets (B, T); targets of -1 do not count. -> a scalar Tensor"""
+        """Mean nats per target, a scalar Tensor. ids, targets (B, T); targets of -1 do not count."""
         targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
         x = self._hidden(ids, rng)
         if targets.shape != x.shape[:2]:
@@ -293,11 +293,12 @@ class GPT(Module):
         rng: Any = 0,
         use_cache: bool = True,
     ) -> np.ndarray:
-        """Go on from ids (B, T) for max_new_tokens tokens -> int array (B, T + new). See generate.py."""
+        """Go on from ids (B, T) for max_new_tokens -> int array (B, T + new). See generate.py."""
         ids = check_ids("ids", ids, self.config.vocab_size)
         return generate(
             self._next_logits, ids, max_new_tokens, self.config.block_size,
-            temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng, use_cache=use_cache,
+            temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng,
+            use_cache=use_cache,
         )  # fmt: skip
 
     def _next_logits(self, ids: np.ndarray, cache: KVCache | None) -> tuple[np.ndarray, KVCache]:
@@ -314,7 +315,7 @@ class GPT(Module):
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> GPT:
-        """Read a model that save() or a training run wrote. ValueError where that is not possible."""
+        """Read a model that save() or a training run wrote; ValueError where that cannot be."""
         arrays, meta, _ = checkpoint.load(folder, groups=("model",))
         try:
             config = GPTConfig(**meta["config"])
@@ -327,7 +328,7 @@ class GPT(Module):
 
 
 def _position_tables(config: GPTConfig, dtype: Any) -> tuple[np.ndarray, ...]:
-    """rope: cos and sin (block_size, D / 2); sinusoidal: one table (block_size, C); else nothing."""
+    """rope: cos and sin (block_size, D / 2); sinusoidal: a table (block_size, C); else none."""
     positions = np.arange(config.block_size)
     if config.position == "rope":
         return rope_tables(positions, config.head_size, config.rope_base, dtype)

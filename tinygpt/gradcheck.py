@@ -29,17 +29,18 @@ def gradcheck(
 ) -> float:
     """Compare f's gradients with central differences, in float64; return the worst relative error.
 
-    f: an op (arrays -> (y, backward)) or a function of Tensors that returns one Tensor; give options
-    through functools.partial. arrays: its arguments. Floats are checked, the rest is passed on.
+    f: an op (arrays -> (y, backward)) or a function of Tensors that returns one Tensor; give
+    options through functools.partial. arrays: its arguments. Floats are checked, the rest is passed
+    on.
 
-    The check: with a random dy, L = sum(dy * y) is a number, and backward(dy) claims its gradient g.
-    Stepping x by eps along v changes L by eps (g . v) + O(eps^3), taking both sides of x. v is one
-    entry at a time where x is small, and random signs where it is large, so that a single wrong entry
-    shows in full. (A plain sum of y for L would let a softmax backward that returns 0 pass.)
+    The check: with a random dy, L = sum(dy * y) is a number, and backward(dy) claims its gradient
+    g. Stepping x by eps along v changes L by eps (g . v) + O(eps^3), taking both sides of x. v is
+    one entry at a time where x is small, and random signs where it is large, so that a single wrong
+    entry shows in full. (A plain sum of y for L would let a softmax backward that returns 0 pass.)
 
-    The error is the largest |g . v - numeric| over the largest |g_i| of the same argument. It passes
-    up to rtol, or up to atol in absolute terms. An argument whose gradient is 0 throughout fails,
-    because such a check checks nothing, unless allow_zero has its name or number.
+    The error is the largest |g . v - numeric| over the largest |g_i| of the same argument. It
+    passes up to rtol, or up to atol in absolute terms. An argument whose gradient is 0 throughout
+    fails, because such a check checks nothing, unless allow_zero has its name or number.
 
     Raises GradientError, naming function, argument and both numbers.
     """

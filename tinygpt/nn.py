@@ -27,7 +27,7 @@ class Parameter(Tensor):
 
 
 class Module:
-    """A tree of Parameters: its attributes, lists of Modules included, in the order they were set."""
+    """A tree of Parameters: its attributes, and lists of Modules, in the order they were set."""
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """(name, parameter) for each, with names such as h.0.attn.c_attn.weight."""
@@ -54,8 +54,10 @@ class Module:
         return {name: to_numpy(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
-        """Copy `arrays` into the parameters. ValueError unless names and shapes all agree; then nothing
-        has been changed."""
+        """Copy `arrays` into the parameters.
+
+        ValueError unless all names and shapes agree; then nothing has been changed.
+        """
         own = dict(self.named_parameters())
         missing = [name for name in own if name not in arrays]
         unknown = [name for name in arrays if name not in own]

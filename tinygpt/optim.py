@@ -35,9 +35,9 @@ class Optimizer:
     """What optimizers share: the flat buffers, clipping, saving.
 
     Building one moves p.data and p.grad of every parameter into `data` and `grad`, two flat arrays,
-    so that what is done to all of them is one pass. Frozen parameters (requires_grad False) are left
-    out. params: a list of parameters, or of dicts {"params": [...], "lr": ..., ...} with options of
-    their own, as in PyTorch.
+    so that what is done to all of them is one pass. Frozen parameters (requires_grad False) are
+    left out. params: a list of parameters, or of dicts {"params": [...], "lr": ..., ...} with
+    options of their own, as in PyTorch.
     """
 
     state_names: tuple[str, ...] = ()  # the flat buffers besides data and grad
@@ -105,8 +105,8 @@ class Optimizer:
     def clip_grad_norm(self, max_norm: float) -> Any:
         """Scale the gradients so that their norm, taken over all of them, is at most max_norm.
 
-        Returns the norm before, a 0-d array. Where it is not finite, the gradients stay as they are.
-        Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+        Returns the norm before, a 0-d array. Where it is not finite, the gradients stay as they
+        are. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
         """
         self._check_places()
         with one_blas_thread():
@@ -177,7 +177,7 @@ class SGD(Optimizer):
 
 
 class AdamW(Optimizer):
-    """w -= lr (m_hat / (sqrt(v_hat) + eps) + weight_decay w), with running means m of g and v of g^2.
+    """w -= lr (m_hat / (sqrt(v_hat) + eps) + weight_decay w): running means m of g, v of g^2.
 
         m = b1 m + (1 - b1) g        m_hat = m / (1 - b1^t)
         v = b2 v + (1 - b2) g^2      v_hat = v / (1 - b2^t)
@@ -229,13 +229,13 @@ class AdamW(Optimizer):
 
 
 class Muon(AdamW):
-    """For matrices, w -= lr sqrt(max(1, n_out / n_in)) orthogonal(g + momentum m), m = momentum m + g.
+    """For matrices, w -= lr sqrt(max(1, n_out / n_in)) orthogonal(g + momentum m).
 
-    orthogonal(u) has the singular vectors of u and singular values near 1: every direction in which a
-    matrix can move gets a step of the same length. Embedding, head and vectors go by AdamW, at
-    adamw_lr. weight_decay as in AdamW.
-    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
-    The momentum of matrices is kept in exp_avg.
+    m = momentum m + g, the running gradient.
+    orthogonal(u) has the singular vectors of u and singular values near 1: every direction in which
+    a matrix can move gets a step of the same length. Embedding, head and vectors go by AdamW, at
+    adamw_lr. weight_decay as in AdamW. Jordan et al. 2024, "Muon: An optimizer for hidden layers in
+    neural networks". The momentum of matrices is kept in exp_avg.
     """
 
     def __init__(
@@ -280,7 +280,8 @@ class Muon(AdamW):
 def orthogonal(u: Any) -> Any:
     """A matrix with the singular vectors of u (n, m) and singular values of about 1 (0.7 to 1.2).
 
-    Five rounds of s -> a s + b s^3 + c s^5 on the singular values, as matrix products (Newton-Schulz):
+    Five rounds of s -> a s + b s^3 + c s^5 on the singular values, as matrix products
+    (Newton-Schulz):
         x = a x + (b (x x^T) + c (x x^T)^2) x
     with Jordan's coefficients, which lift small values fastest and do not settle.
     """
@@ -341,7 +342,7 @@ def _weight_decay(span: Span) -> float:
 
 
 def _each_block(f: Callable, start: int, stop: int) -> list:
-    """[f(block) for block in the blocks of start .. stop], in order, with every core taking a share."""
+    """[f(block) for each block of start .. stop], in order; every core takes a share."""
     blocks = [slice(i, min(i + BLOCK, stop)) for i in range(start, stop, BLOCK)]
     n = min(threads(), len(blocks))
     if n == 1:
@@ -360,7 +361,8 @@ def _check(params: list[Tensor]) -> None:
         if owner is not None:
             raise ValueError(
                 f"a parameter of shape {p.shape} belongs to another {type(owner).__name__}; it can "
-                "live in the buffers of one optimizer only, so delete that one first (del optimizer)"
+                "live in the buffers of one optimizer only, so delete that one first (del
+                optimizer)"
             )
         if p.dtype != params[0].dtype:
             raise ValueError(f"parameters must have one dtype, not {p.dtype} and {params[0].dtype}")

@@ -1,7 +1,8 @@
 """The batch, cut into micro-batches: each core runs forward and backward of whole pieces by itself.
 
-Ops stay single-threaded and small enough for a core's cache, and nothing waits inside a step. The same
-cut serves gradient accumulation: more pieces than threads only means that each thread runs several.
+Ops stay single-threaded and small enough for a core's cache, and nothing waits inside a step. The
+same cut serves gradient accumulation: more pieces than threads only means that each thread runs
+several.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ def accumulate_gradients(
 ) -> np.ndarray:
     """Add to p.grad the gradient of loss(ids, targets), computed in micro-batches on every core.
 
-    loss(ids, targets, rng=...) -> a scalar Tensor, the mean over the targets that are not -1; ids and
-    targets (B, T). Returns that mean over the whole batch, a 0-d array.
+    loss(ids, targets, rng=...) -> a scalar Tensor, the mean over the targets that are not -1; ids
+    and targets (B, T). Returns that mean over the whole batch, a 0-d array.
 
-    The result does not depend on the cut, up to rounding: each piece weighs as much as its share of the
-    targets that count, a piece without any is skipped (a batch without any is a ValueError), and rng
-    goes to each piece together with its place in the batch. For a given cut and number of threads it
-    is the same to the last bit, since each thread has its own pieces and the sums have an order.
+    The result does not depend on the cut, up to rounding: each piece weighs as much as its share of
+    the targets that count, a piece without any is skipped (a batch without any is a ValueError),
+    and rng goes to each piece together with its place in the batch. For a given cut and number of
+    threads it is the same to the last bit, since each thread has its own pieces and the sums have
+    an order.
     """
 
     def forward_and_backward(pieces):
@@ -74,7 +76,7 @@ def micro_batch_count(B: int, T: int) -> int:
 
 
 def _on_every_core(work: Callable, ids: Any, targets: Any, rng: Rng, pieces: int | None) -> list:
-    """Cut the batch, and call work([(share, arguments, options), ...]) on each thread with its pieces."""
+    """Cut the batch; on each thread, call work([(share, arguments, options), ...])."""
     if ids.shape != targets.shape:
         raise ValueError(
             f"ids have shape {ids.shape}, targets {targets.shape}; they must be the same"
@@ -91,7 +93,7 @@ def _on_every_core(work: Callable, ids: Any, targets: Any, rng: Rng, pieces: int
 
     cut = []
     bounds = [B * i // pieces for i in range(pieces + 1)]
-    for start, stop in zip(bounds, bounds[1:]):
+    for start, stop in zip(bounds, bounds[1:], strict=False):
         share = int(counted[start:stop].sum()) / total
         options = {} if key is None else {"rng": key.part(start)}
         if share > 0:

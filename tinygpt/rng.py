@@ -33,7 +33,8 @@ Rng = Union[int, tuple[int, ...], np.random.Generator, Key, None]  # what users 
 
 def as_key(rng: Rng) -> Key | None:
     """A Key from what a user gave: an int, a tuple of ints such as (seed, step), a numpy Generator
-    (one seed is drawn from it), or None, which stays None. Ints are 0 or more: ValueError otherwise.
+    (one seed is drawn from it), or None, which stays None. Ints are 0 or more: ValueError
+    otherwise.
     """
     if rng is None or isinstance(rng, Key):
         return rng

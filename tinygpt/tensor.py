@@ -142,8 +142,8 @@ def enable_grad() -> contextlib.AbstractContextManager:
 
 
 def gather_gradients() -> contextlib.AbstractContextManager[dict]:
-    """Inside `with gather_gradients() as found:` what backward() finds for leaves goes into the dict
-    {leaf: gradient}, and their .grad stays as it is."""
+    """Inside it, backward() puts what it finds for leaves into the dict {leaf: gradient} that the
+    `with` gives, and leaves their .grad alone."""
     return _with(_gathered, {})
 
 
@@ -158,8 +158,8 @@ def _reflected(op: Callable) -> Callable[..., Any]:
 class Tensor:
     """An array that remembers what it was computed from.
 
-    data: an array, or what np.asarray takes; arrays are not copied. requires_grad: whether dL/d(this)
-    is wanted; TypeError unless data holds floats.
+    data: an array, or what np.asarray takes; arrays are not copied. requires_grad: whether
+    dL/d(this) is wanted; TypeError unless data holds floats.
 
     x.grad is None until a backward() reaches x, then an array like x.data, to which further calls
     add. Only Tensors made by hand (leaves) keep it.
@@ -179,7 +179,7 @@ class Tensor:
         self._origin: tuple[Node, int] | None = None  # the node that made it, as which result
 
     def backward(self, grad: Any = None) -> None:
-        """Add dL/dx to x.grad for every leaf x that this was computed from, given dL/d(this) = grad.
+        """Add dL/dx to x.grad for every leaf x that led here, given dL/d(this) = grad.
 
         grad has this Tensor's shape; for a single number it may be left out, and is 1.
         Frees the graph as it goes: a second call is a RuntimeError.

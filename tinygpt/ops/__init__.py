@@ -3,8 +3,8 @@
     y, backward = ops.matmul(a, b)
     da, db = backward(dy)               # dy = dL/dy  ->  dL/da, dL/db
 
-`backward` returns a tuple with one entry per array argument, in order; None for an argument that has
-no gradient (ids, targets, masks). README.md in this folder lists the ops in reading order.
+`backward` returns a tuple with one entry per array argument, in order; None for an argument that
+has no gradient (ids, targets, masks). README.md in this folder lists the ops in reading order.
 """
 
 from .arithmetic import add, divide, multiply, negative, power, subtract

@@ -8,9 +8,10 @@ def embedding(ids, w):
 
     ids (...) ints in 0 .. V-1, w (V, C) -> y (..., C).   Saves ids and the shape of w.
 
-    Row v was copied to every place i that asked for it, so       dw_v = sum over i with ids_i = v of dy_i
-    which is a product with the one-hot matrix: dw = hot @ dy, hot_vi = 1 where ids_i = v. The matrix
-    gets rows only for those v that occur, so it is never larger than (places, places).
+    Row v was copied to every place i that asked for it, so
+        dw_v = sum of dy_i over the places i with ids_i = v
+    which is a product with the one-hot matrix: dw = hot @ dy, hot_vi = 1 where ids_i = v. The
+    matrix gets rows only for those v that occur, so it is never larger than (places, places).
     """
     shape = w.shape
 

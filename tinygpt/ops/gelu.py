@@ -69,8 +69,8 @@ K, A = math.sqrt(2 / math.pi), 0.044715
 def normal_cdf(x):
     """P(X < x) for a standard normal X, within 1e-15.
 
-    The upper tail beyond z = |x| is e^(-z^2 / 2) N(z) / D(z), with two polynomials of degree 6 and 7.
-    Hart et al. 1968, "Computer Approximations", approximation 5666 for erfc, in the form of West
+    The upper tail beyond z = |x| is e^(-z^2 / 2) N(z) / D(z), with two polynomials of degree 6 and
+    7. Hart et al. 1968, "Computer Approximations", approximation 5666 for erfc, in the form of West
     2005, "Better approximations to cumulative normal functions". It is used here for every z: past
     7.07, where West changes formula, the tail is below 1e-12 and needs no more relative digits.
     """

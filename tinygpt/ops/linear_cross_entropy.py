@@ -11,8 +11,8 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
 
     From cross_entropy, with e = e^(logits - max), its row sums t and n targets:
         dlogits = dloss / n * (e / t - one_hot)  =  dloss / (n t) * (e - t one_hot)
-    so e, with t subtracted at the targets, is dlogits but for a factor per row. And a factor per row
-    can wait for the products, where the matrices are small:
+    so e, with t subtracted at the targets, is dlogits but for a factor per row. And a factor per
+    row can wait for the products, where the matrices are small:
         dx = dlogits @ w     = factor * (e @ w)
         dw = dlogits^T @ x   = e^T @ (factor * x)
     """

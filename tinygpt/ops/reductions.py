@@ -17,7 +17,7 @@ def sum(x, axis=None, keepdims=False):
 
 
 def mean(x, axis=None, keepdims=False):
-    """y = mean of x over `axis`.     dx = dy / n, n elements in each mean.   Saves only the shape."""
+    """y = mean of x over `axis`.     dx = dy / n for n elements a mean.   Saves only the shape."""
     shape = x.shape
     y = x.mean(axis=axis, keepdims=keepdims)
     n = x.size / y.size

@@ -13,8 +13,9 @@ def rope(x, cos, sin):
 
     The gradient of a rotation is the rotation back: dx is dy turned by minus the angle.
     The product of a turned query and a turned key depends only on how far apart they stand.
-    Su et al. 2021, arXiv:2104.09864, eq. 34 (there neighbours are paired; pairing the two halves, as
-    here and in the Llama checkpoints of Hugging Face, is the same up to the order of the features).
+    Su et al. 2021, arXiv:2104.09864, eq. 34 (there neighbours are paired; pairing the two halves,
+    as here and in the Llama checkpoints of Hugging Face, is the same up to the order of the
+    features).
     """
 
     def backward(dy):

@@ -19,7 +19,8 @@ def scaled_dot_product_attention(
 
     Causal: query t sees key s if s <= t + S - T, so the last query sees every key. attn_mask
     broadcasts to (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0.
-    scale is 1 / sqrt(D) unless given. dropout_p, rng and first are those of `dropout`, for the weights.
+    scale is 1 / sqrt(D) unless given. dropout_p, rng and first are those of `dropout`, for the
+    weights.
 
     With s = scale q k^T, p = softmax(s), y = p v:
         dv = p^T dy              dp = dy v^T

@@ -16,7 +16,7 @@ def reshape(x, shape):
 
 
 def transpose(x, axes=None):
-    """y = x with its axes in the order `axes` (reversed if None).   dx = dy in the inverse order."""
+    """y = x with its axes in the order `axes` (None: reversed).   dx = dy in the inverse order."""
     axes = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
     inverse = sorted(range(len(axes)), key=axes.__getitem__)
 
