@@ -242,7 +242,7 @@ class GPT(Module):
         return x @ self._head().T
 
     def loss(self, ids: Any, targets: Any, rng: Rng = None) -> Tensor:
-        """Mean nats per target, a scalar Tensor. ids, targets (B, T); targets of -1 do not count."""
+        """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
         targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
         x = self._hidden(ids, rng)
         if targets.shape != x.shape[:2]:

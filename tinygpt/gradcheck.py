@@ -10,8 +10,7 @@ import numpy as np
 
 from .vjp import is_float, vjp
 
-EACH_ENTRY = 64  # arguments up to this size are checked entry by entry, larger ones along
-DIRECTIONS = 6  # this many random directions
+EACH_ENTRY, DIRECTIONS = 64, 6  # larger arguments are checked along this many directions
 
 
 class GradientError(AssertionError):

@@ -360,9 +360,8 @@ def _check(params: list[Tensor]) -> None:
         owner = _owners[p]() if p in _owners else None
         if owner is not None:
             raise ValueError(
-                f"a parameter of shape {p.shape} belongs to another {type(owner).__name__}; it can "
-                "live in the buffers of one optimizer only, so delete that one first (del
-                optimizer)"
+                f"a parameter of shape {p.shape} belongs to another {type(owner).__name__}, and can live "
+                "in the buffers of one optimizer only: delete that one first (del optimizer)"
             )
         if p.dtype != params[0].dtype:
             raise ValueError(f"parameters must have one dtype, not {p.dtype} and {params[0].dtype}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class Key:
         return Key(self.words, self.row + row)
 
 
-Rng = Union[int, tuple[int, ...], np.random.Generator, Key, None]  # what users may give
+Rng = int | tuple[int, ...] | np.random.Generator | Key | None  # what users may give
 
 
 def as_key(rng: Rng) -> Key | None:

@@ -142,8 +142,7 @@ def enable_grad() -> contextlib.AbstractContextManager:
 
 
 def gather_gradients() -> contextlib.AbstractContextManager[dict]:
-    """Inside it, backward() puts what it finds for leaves into the dict {leaf: gradient} that the
-    `with` gives, and leaves their .grad alone."""
+    """Inside it, backward() fills the dict it gives, {leaf: gradient}, and leaves .grad alone."""
     return _with(_gathered, {})
 
 
