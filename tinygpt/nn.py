@@ -41,6 +41,9 @@ class Module:
                     if isinstance(item, Module):
                         yield from item.named_parameters(f"{prefix}{name}.{i}.")
 
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not say what it computes")
+
     def parameters(self) -> list[Parameter]:
         return [p for _, p in self.named_parameters()]
 

@@ -155,6 +155,7 @@ class SGD(Optimizer):
     """
 
     state_names = ("momentum_buffer",)
+    momentum_buffer: Any
 
     def __init__(
         self, params: Iterable, lr: float = 1e-2, momentum: float = 0.0, weight_decay: float = 0.0
@@ -187,6 +188,8 @@ class AdamW(Optimizer):
     """
 
     state_names = ("exp_avg", "exp_avg_sq")
+    exp_avg: Any
+    exp_avg_sq: Any
 
     def __init__(
         self,
@@ -360,8 +363,8 @@ def _check(params: list[Tensor]) -> None:
         owner = _owners[p]() if p in _owners else None
         if owner is not None:
             raise ValueError(
-                f"a parameter of shape {p.shape} belongs to another {type(owner).__name__}, and can live "
-                "in the buffers of one optimizer only: delete that one first (del optimizer)"
+                f"a parameter of shape {p.shape} is in the buffers of another {type(owner).__name__}, "
+                "and can be in one optimizer only: delete that one first (del optimizer)"
             )
         if p.dtype != params[0].dtype:
             raise ValueError(f"parameters must have one dtype, not {p.dtype} and {params[0].dtype}")

@@ -25,7 +25,7 @@ class Node:
 
     def __init__(self, backward: Callable, sources: tuple, parts: tuple):
         self.number = next(_numbers)  # a node is newer than everything it was computed from
-        self.backward = backward
+        self.backward: Callable | None = backward  # None once it has been used
         self.sources = sources  # for each input: a leaf Tensor, (node, slot), or None: a constant
         self.parts = parts  # of an op with several results, the (shape, dtype) of each
 
