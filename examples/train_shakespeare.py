@@ -1,0 +1,422 @@
+"""Train a GPT on Shakespeare, or on any text.
+
+    python examples/train_shakespeare.py                              # a minute on two cores
+    python examples/train_shakespeare.py --preset nanogpt-cpu         # a published recipe
+    python examples/train_shakespeare.py --text my.txt --out runs/mine
+    python examples/train_shakespeare.py --resume runs/mine           # go on where it stopped
+
+A run writes into its folder: log.jsonl (a line per evaluation), checkpoint/ (its last state, from
+which --resume goes on), best/ (the weights with the lowest validation loss), sample.txt, and
+loss.png where matplotlib is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+from tqdm import tqdm
+
+from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoint, data, evaluate
+from tinygpt.backend import resolve_device, threads, to_device, to_numpy
+from tinygpt.optim import Optimizer, warmup_cosine
+from tinygpt.parallel import micro_batch_count
+from tinygpt.tokenizers import BPE, Char, from_dict
+
+NANOGPT = {
+    "optimizer": "adamw", "lr": 1e-3, "betas": (0.9, 0.99), "weight_decay": 0.1,
+    "warmup": 100, "final_lr": 0.1, "clip": 1.0,
+    "bias": False, "activation": "gelu",
+}  # fmt: skip
+
+# What a run is: the model, the optimizer, how long. Options on the command line change any of it.
+# lr falls along half a cosine to final_lr * lr.
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {
+        "optimizer": "muon", "lr": 0.02, "adamw_lr": 4e-3, "betas": (0.9, 0.95),
+        "weight_decay": 0.0, "warmup": 10, "final_lr": 0.02, "clip": 1.0,
+        "steps": 600, "batch_size": 16, "eval_interval": 100,
+        "n_layer": 4, "n_head": 4, "n_embd": 192, "block_size": 64, "bias": False,
+        "position": "rope", "norm": "rms_norm", "activation": "relu2", "qk_norm": True,
+        "zero_init_residual": True,
+    },
+    # nanoGPT's two recipes for this text, for a CPU and for a GPU (Karpathy 2022,
+    # github.com/karpathy/nanoGPT, README.md). Batches come in another order; all else is the same.
+    "nanogpt-cpu": {
+        **NANOGPT, "steps": 2000, "batch_size": 12, "eval_interval": 250,
+        "n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "dropout": 0.0,
+    },
+    "nanogpt": {
+        **NANOGPT, "steps": 5000, "batch_size": 64, "eval_interval": 250,
+        "n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "dropout": 0.2,
+    },
+}  # fmt: skip
+
+MODEL_FIELDS = [field.name for field in fields(GPTConfig) if field.name != "vocab_size"]
+CHANGEABLE = {"steps", "eval_interval", "save_interval", "text"}  # when a run goes on
+BAD_STEPS = 10  # in a row with a loss or gradient that is not finite: then a run gives up
+
+
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    elapsed_seconds: float = 0.0  # of training, without evaluation
+    best_val_loss: float | None = None
+    skipped_steps: int = 0
+    new_steps: int = 0  # since the last evaluation, as the next two
+    new_loss: float = 0.0  # summed over them
+    new_seconds: float = 0.0
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse(argv)
+    device = resolve_device(options.get("device", "auto"))
+    resuming = "resume" in options
+    if resuming:
+        out = Path(options["resume"])
+        arrays, meta, _ = checkpoint.load(out / "checkpoint")
+        settings = changed(meta["settings"], options)
+        progress = Progress(**meta["progress"])
+    else:
+        settings = fresh_settings(options)
+        out = new_folder(options.get("out"), options.get("preset", "default"))
+        progress = Progress()
+
+    # Text into tokens.
+    text = read_corpus(settings["text"])
+    if resuming:
+        tokenizer = from_dict(meta["tokenizer"], source=str(out))
+        check_same_run(meta, text, settings, out)
+    elif settings["tokenizer"] == "bpe":
+        tokenizer = BPE.train(data.split(text)[0], settings["vocab_size"])
+    else:
+        tokenizer = Char.train(text)
+    train_tokens, val_tokens = data.split(tokenizer.encode_array(text))
+
+    # The model and what trains it.
+    given = {name: settings[name] for name in MODEL_FIELDS if name in settings}
+    config = GPTConfig(vocab_size=tokenizer.vocab_size, **given)
+    B, T, steps = settings["batch_size"], config.block_size, settings["steps"]
+    model = GPT(config, rng=settings["seed"], device=device)
+    optimizer = make_optimizer(model, settings)
+    loader = data.Loader(train_tokens, T, B, seed=settings["seed"])
+    val_ids, val_targets = (to_device(a, device) for a in data.windows(val_tokens, T))
+    bytes_per_token = len(tokenizer.decode_bytes(val_tokens[1:])) / (len(val_tokens) - 1)
+    if resuming:
+        model.load_state_dict(arrays["model"])
+        optimizer.load_state_dict({**arrays["optimizer"], **meta["optimizer"]})
+        loader.load_state_dict(meta["loader"])
+
+    n_parameters = sum(p.size for p in model.parameters())
+    where = f"{threads()} threads" if device == "cpu" else "the GPU"
+    say(f"{n_parameters:,} parameters, {steps:,} steps of {B} x {T} tokens on {where}, into {out}")
+
+    def save() -> None:
+        state = optimizer.state_dict()
+        numbers = {k: v for k, v in state.items() if isinstance(v, int)}
+        moments = {k: to_numpy(v) for k, v in state.items() if k not in numbers}
+        meta = {
+            "config": asdict(config),
+            "tokenizer": tokenizer.to_dict(),
+            "settings": settings,
+            "progress": asdict(progress),
+            "loader": loader.state_dict(),
+            "optimizer": numbers,
+            "text_sha256": sha256(text),
+            "cut": [threads(), micro_batch_count(B, T)],
+        }
+        groups = {"model": model.state_dict(), "optimizer": moments}
+        checkpoint.save(out / "checkpoint", progress.step, groups, meta)
+
+    log = open_log(out / "log.jsonl", progress.step)
+    stop = StopOnSignal()
+    started = time.monotonic()
+    bad_steps = 0
+    bar = tqdm(total=steps, initial=progress.step, unit="step", leave=False, disable=None)
+
+    while progress.step < steps:
+        before = time.perf_counter()
+        ids, targets = (to_device(a, device) for a in next(loader))
+        rng = (settings["seed"], progress.step)
+        loss = float(accumulate_gradients(model.loss, ids, targets, rng=rng))
+        norm = float(optimizer.clip_grad_norm(settings["clip"]))
+        lr_scale = warmup_cosine(
+            progress.step, steps, settings["warmup"], final=settings["final_lr"]
+        )
+        if math.isfinite(loss) and math.isfinite(norm):
+            optimizer.step(lr_scale)
+            progress.new_steps += 1
+            progress.new_loss += loss
+            bad_steps = 0
+        else:
+            progress.skipped_steps += 1
+            bad_steps += 1
+            if bad_steps == BAD_STEPS:
+                raise SystemExit(why_not_finite(model, loss, progress, out))
+        optimizer.zero_grad()
+        progress.step += 1
+        seconds = time.perf_counter() - before
+        progress.new_seconds += seconds
+        bar.set_postfix_str(f"loss {loss:.3f}, {B * T / seconds:,.0f} tokens/s", refresh=False)
+        bar.update()
+
+        finished = progress.step == steps
+        if progress.new_steps and (finished or progress.step % settings["eval_interval"] == 0):
+            val_loss = float(evaluate(model.loss, val_ids, val_targets))
+            progress.elapsed_seconds += progress.new_seconds
+            entry = {
+                "step": progress.step,
+                "train_loss": progress.new_loss / progress.new_steps,
+                "val_loss": val_loss,
+                "val_bits_per_byte": val_loss / math.log(2) / bytes_per_token,
+                "lr": settings["lr"] * lr_scale,
+                "grad_norm": norm,
+                "tokens_per_second": progress.new_steps * B * T / progress.new_seconds,
+                "elapsed_seconds": progress.elapsed_seconds,
+                "skipped_steps": progress.skipped_steps,
+            }
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+            say(
+                "step {step:,}: training {train_loss:.4f}, validation {val_loss:.4f} nats, "
+                "{elapsed_seconds:.1f} s, {tokens_per_second:,.0f} tokens/s".format(**entry)
+            )
+            progress.new_steps, progress.new_loss, progress.new_seconds = 0, 0.0, 0.0
+            if progress.best_val_loss is None or val_loss < progress.best_val_loss:
+                progress.best_val_loss = val_loss
+                model.save(out / "best", tokenizer)
+
+        timed_out = time.monotonic() - started > options.get("time_limit", math.inf)
+        leaving = not finished and (stop.signal is not None or timed_out)
+        if finished or leaving or progress.step % settings["save_interval"] == 0:
+            save()
+        if leaving:
+            bar.close()
+            why = "the time limit" if timed_out else stop.signal
+            say(f"stopped by {why} at step {progress.step:,} of {steps:,}; all is saved. To go on:")
+            say(f"    python {sys.argv[0]} --resume {out}")
+            return
+
+    bar.close()
+    log.close()
+    write_sample(out, tokenizer)
+    draw_losses(out)
+    total = progress.elapsed_seconds + progress.new_seconds
+    best = progress.best_val_loss
+    rate = progress.step * B * T / total if total else 0.0
+    say(f"best val_loss {best:.4f}, {total:.1f} seconds of training, {rate:,.0f} tokens/s")
+
+
+# ---- before the loop ----------------------------------------------------------------------------
+
+
+def parse(argv: list[str] | None) -> dict[str, Any]:
+    """The options that were given, by name; those that were not are not there."""
+    parser = argparse.ArgumentParser(
+        description="Train a GPT on Shakespeare, or on any text.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    add = parser.add_argument
+    add("--preset", choices=PRESETS, help="what the other options start from (default: default)")
+    add("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    add("--out", metavar="DIR", help="a folder for this run (default: a new one in runs/)")
+    add("--resume", metavar="DIR", help="go on with the run in this folder")
+    add("--time-limit", type=positive(float), metavar="SECONDS", help="save and stop after this")
+    add("--steps", type=positive(int))
+    add("--batch-size", type=positive(int), help="sequences per step")
+    add("--lr", type=positive(float), help="peak learning rate (with Muon: that of the matrices)")
+    add("--eval-interval", type=positive(int), help="steps between evaluations")
+    add("--save-interval", type=positive(int), help="steps between saves (default: as above)")
+    add("--seed", type=int, help="for weights, batches and dropout (default: 0)")
+    add("--text", metavar="FILE", help="a UTF-8 text to learn (default: tinyshakespeare)")
+    add("--tokenizer", choices=("char", "bpe"), help="default: char")
+    add("--vocab-size", type=positive(int), help="of the bpe tokenizer (default: 1024)")
+    group = parser.add_argument_group("the model (see GPTConfig)")
+    for name in MODEL_FIELDS:
+        kind = get_type_hints(GPTConfig)[name]
+        option = "--" + name.replace("_", "-")
+        if kind is bool:
+            group.add_argument(option, action=argparse.BooleanOptionalAction)
+        elif get_origin(kind) is not None and isinstance(get_args(kind)[0], str):
+            group.add_argument(option, choices=get_args(kind))
+        else:
+            group.add_argument(option, type=float if kind is float else int)
+    options = vars(parser.parse_args(argv))
+
+    if "resume" in options:
+        fixed = set(options) - CHANGEABLE - {"resume", "device", "time_limit"}
+        if fixed:
+            names = ", ".join("--" + name.replace("_", "-") for name in sorted(fixed))
+            parser.error(f"a run that goes on keeps its settings, so --resume cannot have {names}")
+    if "vocab_size" in options and options.get("tokenizer") != "bpe":
+        parser.error("--vocab-size is for --tokenizer bpe; char has the characters of the text")
+    return options
+
+
+def positive(kind: type) -> Any:
+    """A reader of positive numbers of this kind, for argparse."""
+
+    def read(word: str):
+        value = kind(word)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{word} is not above 0")
+        return value
+
+    read.__name__ = "whole number" if kind is int else "number"
+    return read
+
+
+def fresh_settings(options: dict[str, Any]) -> dict[str, Any]:
+    settings = {"seed": 0, "text": None, "tokenizer": "char", "vocab_size": 1024}
+    settings |= PRESETS[options.get("preset", "default")]
+    settings |= {name: options[name] for name in options if name not in NOT_SETTINGS}
+    return {"save_interval": settings["eval_interval"], **settings}
+
+
+NOT_SETTINGS = {"preset", "device", "out", "resume", "time_limit"}
+
+
+def changed(settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run that goes on: its own, but for what may change."""
+    return settings | {name: options[name] for name in options if name in CHANGEABLE}
+
+
+def new_folder(out: str | None, preset: str) -> Path:
+    """The folder of a new run, which must not have a run in it."""
+    if out is None:
+        names = (Path("runs") / f"{preset}-{n}" for n in range(1, 1_000_000))
+        folder = next(name for name in names if not name.exists())
+    else:
+        folder = Path(out)
+        if (folder / "log.jsonl").exists() or (folder / "checkpoint").exists():
+            raise ValueError(
+                f"{folder} has a run in it already; go on with it by --resume {folder}, "
+                "or choose another folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def read_corpus(path: str | None) -> str:
+    text = data.shakespeare() if path is None else data.read_text(path)
+    say(f"text: {path or 'tinyshakespeare'}, {len(text):,} characters")
+    return text
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_same_run(meta: dict[str, Any], text: str, settings: dict[str, Any], out: Path) -> None:
+    """Refuse another text; warn of another cut of the batches, which rounds differently."""
+    if sha256(text) != meta["text_sha256"]:
+        raise ValueError(
+            f"the run in {out} learns another text than {settings['text'] or 'tinyshakespeare'}; "
+            "give its file with --text"
+        )
+    cut = [threads(), micro_batch_count(settings["batch_size"], settings["block_size"])]
+    if cut != meta["cut"]:
+        say(
+            "warning: this run began with {} threads and batches cut in {}, now it is {} and {}; "
+            "it goes on, but not with the same bits (TINYGPT_THREADS sets the threads)".format(
+                *meta["cut"], *cut
+            )
+        )
+
+
+def make_optimizer(model: GPT, settings: dict[str, Any]) -> Optimizer:
+    names = ["lr", "betas", "weight_decay"]
+    if settings["optimizer"] == "muon":
+        return Muon(model.parameters(), **{name: settings[name] for name in [*names, "adamw_lr"]})
+    return AdamW(model.parameters(), **{name: settings[name] for name in names})
+
+
+def open_log(file: Path, step: int) -> Any:
+    """log.jsonl, open for adding to it; what was logged after `step` is taken out."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    file.write_text("".join(kept), encoding="utf-8")
+    return open(file, "a", encoding="utf-8")
+
+
+# ---- in the loop, and after it ------------------------------------------------------------------
+
+
+def say(line: str) -> None:
+    """Print without tearing the progress bar."""
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+class StopOnSignal:
+    """Ctrl-C or SIGTERM is noted in `signal`; the loop sees it between two steps. A second one stops
+    at once."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.signal = signal.Signals(number).name
+        signal.signal(number, signal.SIG_DFL)
+
+
+def why_not_finite(model: GPT, loss: float, progress: Progress, out: Path) -> str:
+    """What to say when a run gives up."""
+    named = model.named_parameters()
+    bad = (name for name, p in named if not bool(np.isfinite(p.grad).all()))
+    return (
+        f"loss {loss}: {BAD_STEPS} steps in a row were not finite, up to step {progress.step}. "
+        f"The first gradient that is not: {next(bad, 'none, only the loss')}. Nothing of it was "
+        f"saved; try a lower --lr, from the start or with the checkpoint in {out}"
+    )
+
+
+def write_sample(out: Path, tokenizer: BPE | Char) -> None:
+    """Let the best model write, on the screen and into sample.txt."""
+    model = GPT.load(out / "best")
+    knows_newline = isinstance(tokenizer, BPE) or "\n" in tokenizer.characters
+    prompt = tokenizer.encode("\n") if knows_newline else [0]
+    ids = model.generate([prompt], 500, temperature=0.8, rng=0)
+    sample = tokenizer.decode(ids[0, len(prompt) :])
+    (out / "sample.txt").write_text(sample + "\n", encoding="utf-8")
+    say(f"\n{sample}\n")
+
+
+def draw_losses(out: Path) -> None:
+    """loss.png from log.jsonl, where matplotlib is there."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    entries = [json.loads(line) for line in open(out / "log.jsonl", encoding="utf-8")]
+    figure, axes = pyplot.subplots()
+    for name, label in (("train_loss", "training"), ("val_loss", "validation")):
+        axes.plot([e["step"] for e in entries], [e[name] for e in entries], ".-", label=label)
+    axes.set(xlabel="step", ylabel="loss (nats per token)", title=str(out))
+    axes.legend()
+    figure.savefig(out / "loss.png", dpi=120)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,45 @@
+"""Let a trained model write."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..backend import resolve_device
+from ..checkpoint import load
+from ..gpt import GPT
+from ..tokenizers import from_dict
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", help="a folder with a model: a run's best/ or checkpoint/")
+    add("--prompt", default="\n", help="what to go on from (default: a new line)")
+    add("--max-new-tokens", type=int, default=500)
+    add("--temperature", type=float, default=0.8, help="0 takes the likeliest (default: 0.8)")
+    add("--top-k", type=int)
+    add("--top-p", type=float)
+    add("--seed", type=int, default=0)
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the prompt and what the model makes of it."""
+    _, meta, _ = load(options.model, groups=())
+    if not isinstance(meta.get("tokenizer"), dict):
+        raise ValueError(f"{options.model} was saved without a tokenizer, so it cannot read text")
+    tokenizer = from_dict(meta["tokenizer"], source=str(options.model))
+    prompt = tokenizer.encode(options.prompt)
+    if not prompt:
+        raise ValueError("--prompt is empty; give at least one character to go on from")
+    model = GPT.load(options.model, device=resolve_device(options.device))
+    ids = model.generate(
+        [prompt],
+        options.max_new_tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        rng=options.seed,
+    )
+    sys.stdout.write(tokenizer.decode(ids[0]) + "\n")
+    return 0
