@@ -309,9 +309,13 @@ class GPT(Module):
             x = self._hidden(ids, cache=cache)
             return (x[:, -1] @ self._head().T).data, cache
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model to `folder`, from which GPT.load reads it."""
-        checkpoint.save(folder, 0, {"model": self.state_dict()}, {"config": asdict(self.config)})
+    def save(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Write the model to `folder`, from which GPT.load reads it; with its tokenizer, if given."""
+        meta = {
+            "config": asdict(self.config),
+            "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
+        }
+        checkpoint.save(folder, 0, {"model": self.state_dict()}, meta)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> GPT:

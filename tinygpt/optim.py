@@ -364,7 +364,7 @@ def _check(params: list[Tensor]) -> None:
         if owner is not None:
             raise ValueError(
                 f"a parameter of shape {p.shape} is in the buffers of another "
-                f"{type(owner).__name__}, and can be in one only: delete that one first (del optimizer)"
+                f"{type(owner).__name__}, and can be in one only; delete that one (del optimizer)"
             )
         if p.dtype != params[0].dtype:
             raise ValueError(f"parameters must have one dtype, not {p.dtype} and {params[0].dtype}")

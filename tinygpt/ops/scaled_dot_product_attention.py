@@ -65,7 +65,7 @@ def scaled_dot_product_attention(
         if is_causal:
             edge = max(0, start + offset)  # every query of the block sees the keys before this one
             allowed = np.tri(n, seen - edge, start + offset - edge, dtype=bool, like=q)
-            s[..., edge:] = np.where(allowed, s[..., edge:], -math.inf)
+            s[..., edge:] += np.where(allowed, 0.0, -math.inf).astype(q.dtype)
         if attn_mask is not None:
             s = np.where(attn_mask[:, :, :, rows, keys], s, -math.inf)
 
