@@ -207,7 +207,9 @@ def main() -> None:
         median, least = statistics.median(times[name]), min(times[name])
         rows.append({"name": name, "median_s": median, "min_s": least, "peak_bytes": memory[name]})
         peak = f"{memory[name] / 1e6:9.0f} MB" if name != "products" else ""
-        print(f"{name:15} {median * 1e3:6.1f} ms {least * 1e3:6.1f} ms {median / ours:8.2f}x {peak:>12}")
+        print(
+            f"{name:15} {median * 1e3:6.1f} ms {least * 1e3:6.1f} ms {median / ours:8.2f}x {peak:>12}"
+        )
     if options.json:
         about = {"config": options.config, "batch_size": B, "dropout": config.dropout,
                  "threads": threads(), "machine": platform.processor() or platform.machine(),

@@ -92,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = fresh_settings(options)
         out = new_folder(options.get("out"), options.get("preset", "default"))
         progress = Progress()
+        GPTConfig(**model_options(settings))  # what cannot work is said before anything is read
 
     # Text into tokens.
     text = read_corpus(settings["text"])
@@ -105,8 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     train_tokens, val_tokens = data.split(tokenizer.encode_array(text))
 
     # The model and what trains it.
-    given = {name: settings[name] for name in MODEL_FIELDS if name in settings}
-    config = GPTConfig(vocab_size=tokenizer.vocab_size, **given)
+    config = GPTConfig(vocab_size=tokenizer.vocab_size, **model_options(settings))
     B, T, steps = settings["batch_size"], config.block_size, settings["steps"]
     model = GPT(config, rng=settings["seed"], device=device)
     optimizer = make_optimizer(model, settings)
@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         optimizer.load_state_dict({**arrays["optimizer"], **meta["optimizer"]})
         loader.load_state_dict(meta["loader"])
 
+    out.mkdir(parents=True, exist_ok=True)
     n_parameters = sum(p.size for p in model.parameters())
     where = f"{threads()} threads" if device == "cpu" else "the GPU"
     say(f"{n_parameters:,} parameters, {steps:,} steps of {B} x {T} tokens on {where}, into {out}")
@@ -139,7 +140,8 @@ def main(argv: list[str] | None = None) -> None:
         groups = {"model": model.state_dict(), "optimizer": moments}
         checkpoint.save(out / "checkpoint", progress.step, groups, meta)
 
-    log = open_log(out / "log.jsonl", progress.step)
+    log = out / "log.jsonl"
+    forget_after(progress.step, log)
     stop = StopOnSignal()
     started = time.monotonic()
     bad_steps = 0
@@ -186,8 +188,8 @@ def main(argv: list[str] | None = None) -> None:
                 "elapsed_seconds": progress.elapsed_seconds,
                 "skipped_steps": progress.skipped_steps,
             }
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
+            with open(log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
             say(
                 "step {step:,}: training {train_loss:.4f}, validation {val_loss:.4f} nats, "
                 "{elapsed_seconds:.1f} s, {tokens_per_second:,.0f} tokens/s".format(**entry)
@@ -209,7 +211,6 @@ def main(argv: list[str] | None = None) -> None:
             return
 
     bar.close()
-    log.close()
     write_sample(out, tokenizer)
     draw_losses(out)
     total = progress.elapsed_seconds + progress.new_seconds
@@ -288,13 +289,17 @@ def fresh_settings(options: dict[str, Any]) -> dict[str, Any]:
 NOT_SETTINGS = {"preset", "device", "out", "resume", "time_limit"}
 
 
+def model_options(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in MODEL_FIELDS if name in settings}
+
+
 def changed(settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run that goes on: its own, but for what may change."""
     return settings | {name: options[name] for name in options if name in CHANGEABLE}
 
 
 def new_folder(out: str | None, preset: str) -> Path:
-    """The folder of a new run, which must not have a run in it."""
+    """The folder for a new run, which must not have a run in it. Not created yet."""
     if out is None:
         names = (Path("runs") / f"{preset}-{n}" for n in range(1, 1_000_000))
         folder = next(name for name in names if not name.exists())
@@ -305,7 +310,6 @@ def new_folder(out: str | None, preset: str) -> Path:
                 f"{folder} has a run in it already; go on with it by --resume {folder}, "
                 "or choose another folder"
             )
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -343,12 +347,15 @@ def make_optimizer(model: GPT, settings: dict[str, Any]) -> Optimizer:
     return AdamW(model.parameters(), **{name: settings[name] for name in names})
 
 
-def open_log(file: Path, step: int) -> Any:
-    """log.jsonl, open for adding to it; what was logged after `step` is taken out."""
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    file.write_text("".join(kept), encoding="utf-8")
-    return open(file, "a", encoding="utf-8")
+def read_log(log: Path) -> list[dict[str, Any]]:
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # not half a line
+
+
+def forget_after(step: int, log: Path) -> None:
+    """Take out of the log what a run that goes on from `step` will log again."""
+    kept = [json.dumps(entry) + "\n" for entry in read_log(log) if entry["step"] <= step]
+    log.write_text("".join(kept), encoding="utf-8")
 
 
 # ---- in the loop, and after it ------------------------------------------------------------------
@@ -405,7 +412,7 @@ def draw_losses(out: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    entries = [json.loads(line) for line in open(out / "log.jsonl", encoding="utf-8")]
+    entries = read_log(out / "log.jsonl")
     figure, axes = pyplot.subplots()
     for name, label in (("train_loss", "training"), ("val_loss", "validation")):
         axes.plot([e["step"] for e in entries], [e[name] for e in entries], ".-", label=label)

@@ -19,9 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     for module in (gradcheck, generate):
         name = module.__name__.rpartition(".")[2]
         summary = str(module.__doc__).partition("\n")[0]
-        command = commands.add_parser(
-            name, help=summary, description=summary, allow_abbrev=False
-        )
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         module.add_options(command)
         command.set_defaults(run=module.run)
     options = parser.parse_args(argv)

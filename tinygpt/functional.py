@@ -109,4 +109,4 @@ def _dropout_key(p: float, rng: Rng) -> Key | None:
 
 def _first(x: Tensor, key: Key) -> int:
     """The number of x's first element in the whole batch; x holds its rows from key.row."""
-    return key.row * (x.size // max(len(x), 1))
+    return key.row * (x.size // len(x))

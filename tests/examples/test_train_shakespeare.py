@@ -1,0 +1,243 @@
+"""The training script: what it writes, that it can be stopped anywhere, what it says to wrong input."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygpt
+from tinygpt import GPT, checkpoint, data
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "train_shakespeare.py"
+TINY = [
+    "--n-layer", "2", "--n-head", "2", "--n-embd", "16", "--block-size", "8", "--batch-size", "6",
+    "--steps", "20", "--eval-interval", "5", "--dropout", "0.1", "--device", "cpu",
+]  # fmt: skip
+TIMES = {"tokens_per_second", "elapsed_seconds"}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_shakespeare", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def text(tmp_path):
+    words = np.random.default_rng(0).choice(["to be", "or not", "that is,", "the question\n"], 400)
+    file = tmp_path / "text.txt"
+    file.write_text(" ".join(words), encoding="utf-8")
+    return str(file)
+
+
+def read_log(folder):
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def without_times(entries):
+    return [{k: v for k, v in entry.items() if k not in TIMES} for entry in entries]
+
+
+def assert_same_end(one, other):
+    assert without_times(read_log(one)) == without_times(read_log(other))
+    (a, _, step_a), (b, _, step_b) = (checkpoint.load(f / "checkpoint") for f in (one, other))
+    assert step_a == step_b
+    for group in ("model", "optimizer"):
+        assert a[group].keys() == b[group].keys()
+        for name in a[group]:
+            np.testing.assert_array_equal(a[group][name], b[group][name], err_msg=name)
+
+
+def test_a_run_writes_what_it_promises(script, text, tmp_path, capsys):
+    out = tmp_path / "run"
+    script.main([*TINY, "--text", text, "--out", str(out)])
+    printed = capsys.readouterr().out
+    entries = read_log(out)
+    assert [e["step"] for e in entries] == [5, 10, 15, 20]
+    promised = {"step", "train_loss", "val_loss", "val_bits_per_byte", "lr", "grad_norm"} | TIMES
+    assert promised <= set(entries[-1])
+    assert entries[-1]["val_loss"] < entries[0]["val_loss"]
+    best = min(e["val_loss"] for e in entries)
+    assert f"best val_loss {best:.4f}" in printed.splitlines()[-1]
+    assert (out / "sample.txt").read_text(encoding="utf-8").strip() in printed
+
+    model = GPT.load(out / "best")
+    tokenizer = tinygpt.tokenizers.Char.train(data.read_text(text))
+    _, val = data.split(tokenizer.encode_array(data.read_text(text)))
+    loss = tinygpt.evaluate(model.loss, *data.windows(val, 8))
+    assert float(loss) == pytest.approx(best, rel=1e-5)
+    # All characters here are one byte, and all but the first are predicted.
+    assert entries[-1]["val_bits_per_byte"] == pytest.approx(entries[-1]["val_loss"] / np.log(2))
+
+
+@pytest.mark.parametrize("preset", ["default", "nanogpt-cpu"])
+def test_one_seed_one_log(script, text, tmp_path, preset):
+    for name in ("a", "b"):
+        arguments = ["--preset", preset, "--text", text, "--out", str(tmp_path / name)]
+        script.main([*TINY, *arguments])
+    assert_same_end(tmp_path / "a", tmp_path / "b")
+
+
+def test_another_seed_another_log(script, text, tmp_path):
+    for seed in ("1", "2"):
+        script.main([*TINY, "--text", text, "--out", str(tmp_path / seed), "--seed", seed])
+    first, second = (read_log(tmp_path / seed)[-1]["val_loss"] for seed in ("1", "2"))
+    assert first != second
+
+
+@pytest.mark.parametrize("crash_at", [1, 8, 11, 19])
+def test_a_crashed_run_goes_on_with_the_same_bits(script, text, tmp_path, monkeypatch, crash_at):
+    """Saves fall on steps 3, 6, ..., between evaluations, and the crash between saves."""
+    arguments = [*TINY, "--text", text, "--save-interval", "3", "--out"]
+    script.main([*arguments, str(tmp_path / "whole")])
+
+    class Crash(BaseException):
+        pass
+
+    batches = iter(range(10**6))
+    next_batch = data.Loader.__next__
+
+    def failing(loader):
+        if next(batches) == crash_at:
+            raise Crash
+        return next_batch(loader)
+
+    monkeypatch.setattr(data.Loader, "__next__", failing)
+    with pytest.raises(Crash):
+        script.main([*arguments, str(tmp_path / "crashed")])
+    monkeypatch.undo()
+    if crash_at < 3:
+        with pytest.raises(ValueError, match="checkpoint"):
+            script.main(["--resume", str(tmp_path / "crashed")])
+        return
+    script.main(["--resume", str(tmp_path / "crashed")])
+    assert_same_end(tmp_path / "whole", tmp_path / "crashed")
+
+
+def test_the_time_limit_saves_and_says_how_to_go_on(script, text, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = [*TINY, "--text", text, "--out", str(out)]
+    script.main([*arguments, "--time-limit", "1e-9"])
+    assert f"--resume {out}" in capsys.readouterr().out
+    script.main(["--resume", str(out)])
+    script.main([*arguments[:-1], str(tmp_path / "whole")])
+    assert_same_end(tmp_path / "whole", out)
+
+
+def test_more_steps_on_resume(script, text, tmp_path):
+    out = tmp_path / "run"
+    script.main([*TINY, "--text", text, "--out", str(out)])
+    script.main(["--resume", str(out), "--steps", "30"])
+    assert read_log(out)[-1]["step"] == 30
+
+
+def test_a_bpe_run_counts_bytes(script, text, tmp_path):
+    out = tmp_path / "run"
+    options = ["--tokenizer", "bpe", "--vocab-size", "270"]
+    script.main([*TINY, *options, "--text", text, "--out", str(out)])
+    last = read_log(out)[-1]
+    assert 0 < last["val_bits_per_byte"] < last["val_loss"] / np.log(2)  # tokens of several bytes
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(script, text, tmp_path, number, capsys, monkeypatch):
+    out = tmp_path / "run"
+    steps = iter(range(10**6))
+    next_batch = data.Loader.__next__
+
+    def signalling(loader):
+        if next(steps) == 7:
+            os.kill(os.getpid(), number)
+        return next_batch(loader)
+
+    monkeypatch.setattr(data.Loader, "__next__", signalling)
+    script.main([*TINY, "--text", text, "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert signal.Signals(number).name in printed
+    assert f"--resume {out}" in printed
+    assert checkpoint.load(out / "checkpoint")[2] == 8
+
+
+def test_steps_that_are_not_finite_are_skipped_and_end_a_run(script, text, tmp_path, monkeypatch):
+    real = tinygpt.accumulate_gradients
+    calls = iter(range(10**6))
+
+    def sometimes_nan(*args, **kwargs):
+        loss = real(*args, **kwargs)
+        return loss * np.nan if next(calls) in (2, 3) or next_is_nan[0] else loss
+
+    next_is_nan = [False]
+    monkeypatch.setattr(script, "accumulate_gradients", sometimes_nan)
+    script.main([*TINY, "--text", text, "--out", str(tmp_path / "some")])
+    assert read_log(tmp_path / "some")[-1]["skipped_steps"] == 2
+
+    next_is_nan[0] = True
+    with pytest.raises(SystemExit, match="10 steps in a row were not finite"):
+        script.main([*TINY, "--text", text, "--out", str(tmp_path / "all")])
+    assert checkpoint.load(tmp_path / "all" / "checkpoint")[2] < 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--steps", "0"], "0 is not above 0"),
+        (["--stpes", "10"], "unrecognized arguments: --stpes"),
+        (["--ste", "10"], "unrecognized arguments: --ste"),
+        (["--n-embd", "30", "--n-head", "4"], "n_embd=30 is not a multiple of n_head=4"),
+        (["--text", "missing.txt"], "missing.txt"),
+        (["--vocab-size", "300"], "--vocab-size is for --tokenizer bpe"),
+        (["--tokenizer", "bpe", "--vocab-size", "100", "--text", "TEXT"], "256"),
+        (["--resume", "nowhere"], "nowhere"),
+        (["--resume", "nowhere", "--lr", "1"], "--resume cannot have --lr"),
+        (["--preset", "gpt5"], "invalid choice"),
+        (["--position", "up"], "invalid choice"),
+        (["--block-size", "100000", "--text", "TEXT"], "block_size"),
+        (["--dropout", "1.5", "--text", "TEXT"], "dropout"),
+        (["--device", "cuda"], "pip install"),
+    ],
+)
+def test_wrong_input_gets_a_sentence(arguments, sentence, text, tmp_path):
+    if "cuda" in arguments and importlib.util.find_spec("cupy"):
+        pytest.skip("CuPy is installed here")
+    arguments = [text if a == "TEXT" else a for a in arguments]
+    result = subprocess.run(
+        [sys.executable, SCRIPT, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode != 0
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_run_is_not_overwritten(script, text, tmp_path):
+    arguments = [*TINY, "--text", text, "--out", str(tmp_path / "run")]
+    script.main(arguments)
+    with pytest.raises(ValueError, match="has a run in it already"):
+        script.main(arguments)
+
+
+def test_another_text_on_resume_is_refused(script, text, tmp_path):
+    out = tmp_path / "run"
+    script.main([*TINY, "--text", text, "--out", str(out)])
+    other = tmp_path / "other.txt"
+    other.write_text("something else altogether " * 50, encoding="utf-8")
+    with pytest.raises(ValueError, match="another text"):
+        script.main(["--resume", str(out), "--text", str(other), "--steps", "30"])
