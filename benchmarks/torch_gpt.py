@@ -1,6 +1,6 @@
 """GPT-2 in PyTorch as one would write it there: the peer of tinygpt.GPT in benchmarks.
 
-Parameters have the names and layouts of tinygpt's, but for Linear weights, which are (out, in) here.
+Parameters have the names and layouts of tinygpt's; only Linear weights are (out, in) here.
 """
 
 from __future__ import annotations

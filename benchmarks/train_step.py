@@ -4,9 +4,10 @@
     python benchmarks/train_step.py --config shakespeare --rounds 8 --steps 2
     python benchmarks/train_step.py --against torch torch-compiled --json out.json
 
-Each contestant is a process of its own, so that memory and thread pools do not mix. They run a few
-steps in turn, A B C A B C ..., so that a machine that slows down slows all of them. "products" is the
-floor: the matrix products of the step alone, in NumPy, cut as tinygpt cuts them (attention unmasked).
+Each contestant is a process of its own, so that memory and thread pools do not mix. They take
+turns, A B C, C B A, ..., with a few steps each, so that a machine that slows down slows all of them.
+"products" is the floor: the matrix products of a step alone, in NumPy, cut as tinygpt cuts them
+(with every key for every query, where causal attention needs half).
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def tinygpt_step(config: GPTConfig, B: int) -> Callable[[], float]:
     optimizer = AdamW(model.parameters(), **ADAMW)
     ids, targets = batch(config, B)
 
-    def step(number=iter(range(10**9))):
-        loss = accumulate_gradients(model.loss, ids, targets, rng=(0, next(number)))
+    def step():
+        loss = accumulate_gradients(model.loss, ids, targets, rng=(0, optimizer.steps))
         optimizer.clip_grad_norm(1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -111,10 +112,10 @@ def products_step(config: GPTConfig, B: int) -> Callable[[], float]:
         for _ in range(L):
             for w in weights:
                 linear(rows[w.shape[0]], w, rows[w.shape[1]])
-            for _ in range(2):  # q kT, dy vT
-                q @ kT
-            for _ in range(4):  # p v, pT dy, ds k, dsT q
-                scores @ q
+            for _ in range(2):
+                q @ kT  # scores; dy vT
+            for _ in range(4):
+                scores @ q  # p v; pT dy, ds k, dsT q
         linear(rows[C], head, rows[V])
 
     def step():
@@ -135,7 +136,7 @@ CONTESTANTS: dict[str, Callable[[GPTConfig, int], Callable[[], float]]] = {
 
 
 def contestant(name: str, config: GPTConfig, B: int, connection: Any) -> None:
-    """The life of one process: on each number received, run so many steps and send their seconds."""
+    """The life of one process: for each number received, so many steps; their seconds sent back."""
     step = CONTESTANTS[name](config, B)
     first_loss = step()
     step()
@@ -158,8 +159,7 @@ def peak_memory() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description="Time one training step.", allow_abbrev=False)
     parser.add_argument("--config", choices=CONFIGS, default="shakespeare-cpu")
     parser.add_argument("--against", nargs="*", choices=CONTESTANTS, default=["torch"])
     parser.add_argument("--batch-size", type=int)
@@ -207,9 +207,8 @@ def main() -> None:
         median, least = statistics.median(times[name]), min(times[name])
         rows.append({"name": name, "median_s": median, "min_s": least, "peak_bytes": memory[name]})
         peak = f"{memory[name] / 1e6:9.0f} MB" if name != "products" else ""
-        print(
-            f"{name:15} {median * 1e3:6.1f} ms {least * 1e3:6.1f} ms {median / ours:8.2f}x {peak:>12}"
-        )
+        ms = f"{median * 1e3:6.1f} ms {least * 1e3:6.1f} ms"
+        print(f"{name:15} {ms} {median / ours:8.2f}x {peak:>12}")
     if options.json:
         about = {"config": options.config, "batch_size": B, "dropout": config.dropout,
                  "threads": threads(), "machine": platform.processor() or platform.machine(),

@@ -368,8 +368,7 @@ def say(line: str) -> None:
 
 
 class StopOnSignal:
-    """Ctrl-C or SIGTERM is noted in `signal`; the loop sees it between two steps. A second one stops
-    at once."""
+    """Notes Ctrl-C or SIGTERM in `signal`, for the loop to see between steps; a second one kills."""
 
     def __init__(self) -> None:
         self.signal: str | None = None

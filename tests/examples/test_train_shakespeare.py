@@ -1,4 +1,4 @@
-"""The training script: what it writes, that it can be stopped anywhere, what it says to wrong input."""
+"""The training script: what it writes, that it goes on after a stop, what it says to mistakes."""
 
 import importlib.util
 import json
