@@ -1,0 +1,14 @@
+"""Texts to train on, and batches of tokens from them.
+
+text.py       read_text: any UTF-8 text file
+corpora.py    shakespeare: the text that everyone's first GPT learns
+download.py   fetch: a known file from TINYGPT_DATA, the cache, or the network
+batches.py    split, windows, Loader: from tokens to (ids, targets)
+"""
+
+from tinygpt.data.batches import Loader, split, windows
+from tinygpt.data.corpora import shakespeare
+from tinygpt.data.download import DownloadError
+from tinygpt.data.text import read_text
+
+__all__ = ["DownloadError", "Loader", "read_text", "shakespeare", "split", "windows"]
