@@ -92,17 +92,18 @@ def threads() -> int:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="tinygpt")
+    return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="tinygpt")
 
 
 def thread_map(f: Callable, items: Iterable) -> list:
-    """[f(item) for item in items], each on a thread of the pool.
+    """[f(item) for item in items], for up to threads() items, each on a thread of its own.
 
-    They see the context variables of the thread that asks. NumPy lets go of the interpreter lock
+    The first is this thread, the others come from a pool. They see the context variables of the thread that asks. NumPy lets go of the interpreter lock
     inside every large operation, so the threads do run at once.
     """
-    futures = [_pool().submit(contextvars.copy_context().run, f, item) for item in items]
-    return [future.result() for future in futures]
+    first, *rest = items
+    futures = [_pool().submit(contextvars.copy_context().run, f, item) for item in rest]
+    return [contextvars.copy_context().run(f, first), *(future.result() for future in futures)]
 
 
 @functools.cache

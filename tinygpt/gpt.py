@@ -149,10 +149,11 @@ class Attention(Module):
         config = self._config
         B, T, C = x.shape
         H, G, D = config.n_head, config.kv_heads, config.head_size
-        q, k, v = F.split(self.c_attn(x), sizes=(C, G * D, G * D))
-        q = q.reshape(B, T, H, D).transpose(0, 2, 1, 3)  # (B, H, T, D)
-        k = k.reshape(B, T, G, D).transpose(0, 2, 1, 3)  # (B, G, T, D)
-        v = v.reshape(B, T, G, D).transpose(0, 2, 1, 3)  # (B, G, T, D)
+        heads = self.c_attn(x).reshape(B, T, H + 2 * G, D)
+        q, k, v = F.split(heads, sizes=(H, G, G), axis=2)
+        q = q.transpose(0, 2, 1, 3)  # (B, H, T, D)
+        k = k.transpose(0, 2, 1, 3)  # (B, G, T, D)
+        v = v.transpose(0, 2, 1, 3)  # (B, G, T, D)
         if config.qk_norm:
             q, k = F.rms_norm(q, None), F.rms_norm(k, None)
         if turn is not None:

@@ -267,17 +267,18 @@ class Muon(AdamW):
             places.append((p, self.exp_avg[at : at + p.size].reshape(p.shape)))
             at += p.size
 
-        def update(place):
-            p, m = place
-            m *= momentum
-            m += p.grad
-            update = orthogonal(p.grad + momentum * m)
-            n_in, n_out = p.shape
-            p.data *= shrink
-            p.data -= (lr * math.sqrt(max(1.0, n_out / n_in))) * update
+        def update(share):
+            for p, m in share:
+                m *= momentum
+                m += p.grad
+                direction = orthogonal(p.grad + momentum * m)
+                n_in, n_out = p.shape
+                p.data *= shrink
+                p.data -= (lr * math.sqrt(max(1.0, n_out / n_in))) * direction
 
+        places.sort(key=lambda place: -place[0].size)
         with one_blas_thread():
-            thread_map(update, sorted(places, key=lambda place: -place[0].size))
+            thread_map(update, [places[i :: threads()] for i in range(threads())])
 
 
 def orthogonal(u: Any) -> Any:
@@ -350,8 +351,8 @@ def _each_block(f: Callable, start: int, stop: int) -> list:
     n = min(threads(), len(blocks))
     if n == 1:
         return [f(blocks[0])]
-    shares = thread_map(lambda i: [f(block) for block in blocks[i::n]], range(n))
-    return [shares[i % n][i // n] for i in range(len(blocks))]
+    shares = [blocks[len(blocks) * i // n : len(blocks) * (i + 1) // n] for i in range(n)]
+    return sum(thread_map(lambda share: [f(block) for block in share], shares), [])
 
 
 def _check(params: list[Tensor]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .backend import keep_freed_memory, one_blas_thread, thread_map, threads
 from .rng import Rng, as_key
-from .tensor import gather_gradients, no_grad
+from .tensor import deliver_to_leaf, gather_gradients, no_grad
 
 TOKENS = 512  # in a piece: enough for full-speed products, few enough for the cache
 
@@ -45,11 +45,15 @@ def accumulate_gradients(
 
     keep_freed_memory()
     results = _on_every_core(forward_and_backward, ids, targets, rng, micro_batches)
-    for _, gradients in results:
-        for leaf, dx in gradients.items():
-            if leaf.grad is None:
-                leaf.grad = np.zeros_like(leaf.data)
-            leaf.grad += dx
+
+    def add(leaves):
+        for leaf in leaves:
+            for _, gradients in results:
+                if leaf in gradients:
+                    deliver_to_leaf(leaf, gradients[leaf])
+
+    leaves = list(dict.fromkeys(leaf for _, gradients in results for leaf in gradients))
+    thread_map(add, [leaves[i :: threads()] for i in range(threads())])
     return np.asarray(sum(total for total, _ in results))
 
 

@@ -23,7 +23,7 @@ class Node:
 
     __slots__ = ("number", "backward", "sources", "parts")
 
-    def __init__(self, backward: Callable, sources: tuple, parts: tuple):
+    def __init__(self, backward: Callable, sources: list, parts: Any):
         self.number = next(_numbers)  # a node is newer than everything it was computed from
         self.backward: Callable | None = backward  # None once it has been used
         self.sources = sources  # for each input: a leaf Tensor, (node, slot), or None: a constant
@@ -37,30 +37,30 @@ def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
     constants. Returns a Tensor, or a tuple of them for an op with several results.
     """
     y, backward = op(*[x.data if isinstance(x, Tensor) else x for x in inputs], **options)
-    if not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
-        backward = None
     return remember(y, backward, inputs)
 
 
-def remember(y: Any, backward: Callable | None, inputs: tuple) -> Any:
-    """Wrap the result of an op, with a node behind it unless there is no way back."""
+def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) -> Any:
+    """Wrap the result of an op, with a node behind it if some input (or `always`) wants gradients."""
+    sources = [
+        (x._origin or x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
+    ]
     several = isinstance(y, tuple)
     node = None
-    if backward is not None and _grad_enabled.get():
-        sources = tuple(
-            (x._origin or x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
-        )
-        node = Node(backward, sources, tuple((a.shape, a.dtype) for a in y) if several else ())
+    if _grad_enabled.get() and (always or any([source is not None for source in sources])):
+        node = Node(backward, sources, [(part.shape, part.dtype) for part in y] if several else ())
+    if several:
+        return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
+    return _result(y, node, 0)
 
-    results = []
-    for slot, array in enumerate(y if several else (y,)):
-        result = Tensor.__new__(Tensor)
-        result.data = np.asarray(array) if isinstance(array, np.generic) else array
-        result.grad = None
-        result.requires_grad = node is not None
-        result._origin = None if node is None else (node, slot)
-        results.append(result)
-    return tuple(results) if several else results[0]
+
+def _result(array: Any, node: Node | None, slot: int) -> Tensor:
+    y = Tensor.__new__(Tensor)
+    y.data = np.asarray(array) if isinstance(array, np.generic) else array
+    y.grad = None
+    y.requires_grad = node is not None
+    y._origin = None if node is None else (node, slot)
+    return y
 
 
 def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -> None:
@@ -91,7 +91,7 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
             if source is not None:
                 send(source, dxs[i])
         if not keep_graph:
-            node.backward, node.sources = None, ()
+            node.backward, node.sources = None, []
 
 
 def _gradients(node: Node, dys: list) -> tuple:
@@ -104,9 +104,8 @@ def _gradients(node: Node, dys: list) -> tuple:
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
-    needs = tuple(source is not None for source in node.sources)
-    if not all(needs) and getattr(node.backward, "__defaults__", None):
-        return node.backward(*dys, needs=needs)
+    if None in node.sources and getattr(node.backward, "__defaults__", None):
+        return node.backward(*dys, needs=[source is not None for source in node.sources])
     return node.backward(*dys)
 
 

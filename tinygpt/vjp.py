@@ -63,4 +63,4 @@ def remat(f: Callable, *inputs: Any) -> Tensor:
         _, run_back = vjp(f)(*arrays)
         return run_back(dy)
 
-    return remember(y.data, backward, inputs)
+    return remember(y.data, backward, inputs, always=True)

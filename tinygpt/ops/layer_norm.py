@@ -12,16 +12,15 @@ def layer_norm(x, w, b=None, eps=1e-5):
     so with dx_hat = dy * w:        dx = r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat * x_hat))
     Ba, Kiros & Hinton 2016, arXiv:1607.06450, eq. 3.
 
-    Sums are products with a vector, which BLAS does twice as fast as np.sum.
+    Sums are products with a vector: BLAS is twice as fast as np.sum.
     """
     shape, C = x.shape, x.shape[-1]
     rows = x.reshape(-1, C)  # (N, C)
     average = np.full(C, 1 / C, x.dtype, like=x)
     x_hat = rows - (rows @ average)[:, None]
-    y = x_hat * x_hat
-    r_std = 1 / np.sqrt(y @ average + eps)[:, None]  # (N, 1)
+    r_std = 1 / np.sqrt(np.einsum("nc,nc->n", x_hat, x_hat) / C + eps)[:, None]  # (N, 1)
     x_hat *= r_std
-    np.multiply(x_hat, w, out=y)
+    y = x_hat * w
     if b is not None:
         y += b
 

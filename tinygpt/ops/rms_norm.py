@@ -13,21 +13,17 @@ def rms_norm(x, w=None, eps=1e-5):
     Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4.
     """
     C = x.shape[-1]
-    average = np.full(C, 1 / C, x.dtype, like=x)
-    y = x * x
-    r_rms = 1 / np.sqrt(y @ average + eps)[..., None]  # (..., 1)
-    x_hat = np.multiply(x, r_rms, out=y)
-    if w is not None:
-        y = x_hat * w
+    r_rms = 1 / np.sqrt(np.einsum("...c,...c->...", x, x) / C + eps)[..., None]  # (..., 1)
+    x_hat = x * r_rms
+    y = x_hat if w is None else x_hat * w
 
     def backward(dy):
-        along = dy * x_hat
-        if w is None:
-            dw, dx = None, dy - x_hat * (along @ average)[..., None]
-        else:
-            dw = np.ones(dy.size // C, dy.dtype, like=dy) @ along.reshape(-1, C)
-            dx = dy * w
-            dx -= x_hat * (along @ (average * w))[..., None]
+        dw, dx = None, dy
+        if w is not None:
+            dw = np.ones(dy.size // C, dy.dtype, like=dy) @ (dy * x_hat).reshape(-1, C)
+            dx = dy * w  # dx_hat
+        along = np.einsum("...c,...c->...", dx, x_hat) / C  # mean(dx_hat * x_hat)
+        dx = dx - x_hat * along[..., None]
         dx *= r_rms
         return dx, dw
 

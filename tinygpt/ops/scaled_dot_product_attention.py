@@ -72,9 +72,8 @@ def scaled_dot_product_attention(
         s -= np.maximum(s.max(axis=-1, keepdims=True), lowest)  # finite also where nothing is seen
         e = np.exp(s, out=s).reshape(B, G, R * n, seen)
         total = np.maximum(e @ ones[keys], 1)  # (B, G, R * n, 1); at least e^0 where a key is seen
-        weighted = drop(e, rows, keys) @ v[:, :, keys]
-        weighted /= total
-        ys[:, :, :, rows] = weighted.reshape(B, G, R, n, D)
+        weighted = (drop(e, rows, keys) @ v[:, :, keys]).reshape(B, G, R, n, D)
+        np.divide(weighted, total.reshape(B, G, R, n, 1), out=ys[:, :, :, rows])
         saved.append((rows, keys, e, total))
 
     def backward(dy, needs=(True, True, True)):
@@ -98,8 +97,8 @@ def scaled_dot_product_attention(
             else:
                 dk[:, :, keys] += dk_block
                 dv[:, :, keys] += dv_block
-            dqs[:, :, :, rows] = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
-        dq *= scale
+            dq_block = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
+            np.multiply(dq_block, scale, out=dqs[:, :, :, rows])
         return dq, dk, dv
 
     return y, backward
