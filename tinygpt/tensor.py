@@ -41,13 +41,13 @@ def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
 
 
 def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) -> Any:
-    """Wrap the result of an op, with a node behind it if some input (or `always`) wants gradients."""
+    """Wrap the result of an op, with a node behind it if an input (or `always`) wants gradients."""
     sources = [
         (x._origin or x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
     ]
     several = isinstance(y, tuple)
     node = None
-    if _grad_enabled.get() and (always or any([source is not None for source in sources])):
+    if _grad_enabled.get() and (always or any(source is not None for source in sources)):
         node = Node(backward, sources, [(part.shape, part.dtype) for part in y] if several else ())
     if several:
         return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
