@@ -101,6 +101,9 @@ def thread_map(f: Callable, items: Iterable) -> list:
     The first is this thread, the others come from a pool and see this one's context variables. NumPy
     lets go of the interpreter lock inside every large operation, so the threads do run at once.
     """
+    items = list(items)
+    if not items:
+        return []
     first, *rest = items
     futures = [_pool().submit(contextvars.copy_context().run, f, item) for item in rest]
     return [contextvars.copy_context().run(f, first), *(future.result() for future in futures)]

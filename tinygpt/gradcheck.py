@@ -28,9 +28,8 @@ def gradcheck(
 ) -> float:
     """Compare f's gradients with central differences, in float64; return the worst relative error.
 
-    f: an op (arrays -> (y, backward)) or a function of Tensors that returns one Tensor; give
-    options through functools.partial. arrays: its arguments. Floats are checked, the rest is passed
-    on.
+    f: an op (arrays -> (y, backward)) or a function of Tensors that returns one Tensor; options go
+    through functools.partial. arrays: its arguments, of which the floats are checked.
 
     The check: with a random dy, L = sum(dy * y) is a number, and backward(dy) claims its gradient
     g. Stepping x by eps along v changes L by eps (g . v) + O(eps^3), taking both sides of x. v is
@@ -65,9 +64,12 @@ def gradcheck(
         if np.shape(g) != x.shape:
             raise GradientError(f"{what} has shape {np.shape(g)}, the argument has {x.shape}")
         largest = np.max(np.abs(g), initial=0.0)
+        if not np.isfinite(largest):
+            raise GradientError(f"{what} is not finite: {g}")
         error = 0.0
         for v in _directions(x, rng):
-            steps = [op(*arrays[:i], x + t * v, *arrays[i + 1 :])[0] for t in (eps, -eps)]
+            around = [np.asarray(x + t * v) for t in (eps, -eps)]
+            steps = [op(*arrays[:i], x_near, *arrays[i + 1 :])[0] for x_near in around]
             up, down = steps if several else ([step] for step in steps)
             change = sum(((a - b) * dy).sum() for a, b, dy in zip(up, down, dys, strict=True))
             numeric, analytic = change / (2 * eps), (g * v).sum()

@@ -113,7 +113,7 @@ class Optimizer:
             squares = _each_block(
                 lambda block: self.grad[block] @ self.grad[block], 0, self.grad.size
             )
-        norm = np.sqrt(np.asarray(sum(squares)))
+        norm = np.asarray(np.sqrt(sum(squares)))
         if max_norm < norm < math.inf:
             scale = max_norm / (float(norm) + 1e-6)
 
@@ -350,7 +350,7 @@ def _each_block(f: Callable, start: int, stop: int) -> list:
     blocks = [slice(i, min(i + BLOCK, stop)) for i in range(start, stop, BLOCK)]
     n = min(threads(), len(blocks))
     if n == 1:
-        return [f(blocks[0])]
+        return [f(block) for block in blocks]
     shares = [blocks[len(blocks) * i // n : len(blocks) * (i + 1) // n] for i in range(n)]
     return sum(thread_map(lambda share: [f(block) for block in share], shares), [])
 

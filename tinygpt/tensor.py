@@ -98,12 +98,12 @@ def _gradients(node: Node, dys: list) -> tuple:
     """Call the node's backward. One that takes `needs` leaves out the products nobody asked for."""
     if node.backward is None:
         raise RuntimeError(
-            "backward() came through this graph before and freed what it had saved; "
-            "compute the loss again before calling backward() again"
+            "backward() came here before and freed what was saved; compute the loss again first"
         )
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
+    dys = [np.asarray(dy) if isinstance(dy, np.generic) else dy for dy in dys]
     if None in node.sources and getattr(node.backward, "__defaults__", None):
         return node.backward(*dys, needs=[source is not None for source in node.sources])
     return node.backward(*dys)
@@ -183,14 +183,11 @@ class Tensor:
         Frees the graph as it goes: a second call is a RuntimeError.
         """
         if not self.requires_grad:
-            raise RuntimeError(
-                "nothing to differentiate: no Tensor with requires_grad=True led here, "
-                "or it happened inside no_grad()"
-            )
+            raise RuntimeError("no Tensor with requires_grad=True led here, outside of no_grad()")
         if grad is None and self.data.size != 1:
             raise ValueError(
-                f"backward() starts from a single number, and this has shape {self.shape}; "
-                "reduce it first, as a loss does with mean(), or pass its gradient"
+                f"backward() starts from one number, and this has shape {self.shape}; reduce it "
+                "first, as a loss does with mean(), or pass its gradient"
             )
         dy = np.ones_like(self.data)
         if grad is not None:

@@ -1,5 +1,7 @@
 """Sums, products and powers of two arrays, which broadcast as NumPy's do."""
 
+import math
+
 import numpy as np
 
 from .broadcast import unbroadcast
@@ -58,16 +60,19 @@ def negative(x):
 def power(a, b):
     """y = a ** b.       da = dy b a^(b-1), db = dy y log(a).   Saves a, b and y.
 
-    An exponent that is a plain number is a constant and gets no gradient. An array of exponents
-    does; where a <= 0 its gradient is given as 0.
+    Of the two, one may be a plain number: a constant, which gets no gradient. Where a <= 0, an
+    array of exponents gets 0.
     """
     y = a**b
 
     def backward(dy):
-        da = unbroadcast(dy * b * a ** (b - 1), np.shape(a))
         if isinstance(b, int | float):
-            return da, None
+            return unbroadcast(dy * b * a ** (b - 1), np.shape(a)), None
+        if isinstance(a, int | float):
+            log_a = math.log(a) if a > 0 else 0.0
+            return None, unbroadcast(dy * y * log_a, b.shape)
         log_a = np.log(np.where(a > 0, a, 1.0))
-        return da, unbroadcast(dy * y * log_a, b.shape)
+        da, db = dy * b * a ** (b - 1), dy * y * log_a
+        return unbroadcast(da, a.shape), unbroadcast(db, b.shape)
 
     return y, backward

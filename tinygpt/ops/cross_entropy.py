@@ -14,7 +14,7 @@ def cross_entropy(logits, targets, ignore_index=-1):
         dlogits = dloss / n * (p - one_hot(target)),   0 in rows whose target is ignored
     A loss over no target at all is 0.
     """
-    V = logits.shape[-1]
+    shape, V = logits.shape, logits.shape[-1]
     rows, ids = logits.reshape(-1, V), targets.reshape(-1)  # (N, V), (N,)
     counted = (ids != ignore_index).astype(logits.dtype)
     n = np.maximum(counted.sum(), 1)
@@ -30,6 +30,6 @@ def cross_entropy(logits, targets, ignore_index=-1):
         scale = counted * (dloss / n)  # (N,)
         dlogits = e * (scale / total)[:, None]
         dlogits[at] -= scale
-        return dlogits.reshape(logits.shape), None
+        return dlogits.reshape(shape), None
 
     return loss, backward

@@ -36,7 +36,8 @@ def keep_mask(shape, p, rng, first=0, like=None):
     n = int(np.prod(shape))
     skip = first % 16
     words = (skip + n + 3) // 4  # of 64 bits, each 4 elements
-    key = np.random.SeedSequence(rng).generate_state(2, np.uint64)
+    key = rng if isinstance(rng, tuple) else (rng,)
+    key = np.random.SeedSequence((len(key), *key)).generate_state(2, np.uint64)
     philox = np.random.Philox(key=key, counter=first // 16)
     bits = np.random.Generator(philox).integers(0, 2**64, words, np.uint64).view(np.uint16)
     keep = bits[skip : skip + n].reshape(shape) >= round(p * 65536)

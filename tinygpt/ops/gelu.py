@@ -8,7 +8,7 @@ import numpy as np
 def gelu(x):
     """y = x P(x), P(x) = (1 + erf(x / sqrt(2))) / 2: the chance that a standard normal is below x.
 
-    x any shape -> y the same.   Saves x and P(x).
+    x any shape, |x| below 1e19 in float32 -> y the same.   Saves x and P(x).
 
     P' is the normal density p(x) = e^(-x^2 / 2) / sqrt(2 pi), so
         dx = dy (P(x) + x p(x))
@@ -17,7 +17,7 @@ def gelu(x):
     P = normal_cdf(x)
 
     def backward(dy):
-        dx = x * x
+        dx = np.square(x, out=np.empty_like(x))
         dx *= -0.5
         np.exp(dx, out=dx)
         dx *= x
@@ -32,7 +32,7 @@ def gelu(x):
 def gelu_tanh(x):
     """y = x gate, gate = (1 + tanh u) / 2, u = K (x + A x^3).
 
-    x any shape -> y the same.   Saves x and the gate.
+    x any shape, |x| below 1e12 in float32 -> y the same.   Saves x and the gate.
 
     With t = tanh u = 2 gate - 1:   gate' = (1 - t^2) u' / 2 = 2 gate (1 - gate) u'
                                     x u' = K (x + 3 A x^3)
@@ -41,7 +41,7 @@ def gelu_tanh(x):
 
     In place, with the gate saved: 4.5 -> 2.7 ns per element for forward and backward.
     """
-    gate = x * x
+    gate = np.square(x, out=np.empty_like(x))  # an array even where x is a single number
     gate *= K * A
     gate += K
     gate *= x  # u
@@ -50,7 +50,7 @@ def gelu_tanh(x):
     gate *= 0.5
 
     def backward(dy):
-        dx = x * x
+        dx = np.square(x, out=np.empty_like(x))
         dx *= 6 * K * A
         dx += 2 * K
         dx *= x  # 2 K (x + 3 A x^3)
@@ -74,7 +74,7 @@ def normal_cdf(x):
     2005, "Better approximations to cumulative normal functions". It is used here for every z: past
     7.07, where West changes formula, the tail is below 1e-12 and needs no more relative digits.
     """
-    z = np.minimum(np.abs(x), 40.0)  # keeps z^7 finite in float32
+    z = np.minimum(np.abs(x), 40.0, out=np.empty_like(x))  # keeps z^7 finite in float32
     tail = _polynomial(N, z)
     tail /= _polynomial(D, z)
     z *= z

@@ -11,9 +11,11 @@ def matmul(a, b):
     y_mn = sum_k a_mk b_kn, so      da_mk = sum_n dy_mn b_kn      (dy @ b^T)
                                     db_kn = sum_m a_mk dy_mn      (a^T @ dy)
 
-    The inner sizes must agree (NumPy's ValueError otherwise); leading axes broadcast, and their
-    gradients are summed back. `needs` says which gradients are wanted: each costs a product.
+    ValueError unless the inner sizes agree. Leading axes broadcast, and their gradients are summed
+    back. `needs` says which gradients are wanted: each costs a product.
     """
+    if a.ndim < 2 or b.ndim < 2:
+        raise ValueError(f"matmul takes matrices, not {a.shape} and {b.shape}; try x[None]")
     if b.ndim == 2 and a.ndim > 2:
         return flattened_matmul(a, b)
 

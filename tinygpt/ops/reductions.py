@@ -40,7 +40,7 @@ def max(x, axis=None, keepdims=False):
         won /= won.sum(axis=axis, keepdims=True)
         return (won * _with_axes(dy, x.shape, axis, keepdims),)
 
-    return y if keepdims else x.max(axis=axis), backward
+    return y if keepdims else y.squeeze(axis), backward
 
 
 def _with_axes(dy, shape, axis, keepdims):

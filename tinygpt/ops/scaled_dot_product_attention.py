@@ -15,7 +15,7 @@ def scaled_dot_product_attention(
     """y = softmax(scale q k^T, where allowed) v.
 
     q (B, H, T, D), k and v (B, G, S, D) -> y (B, H, T, D); each of the G key heads serves R = H / G
-    query heads.   Saves q, k, v, y and e^scores.
+    query heads. T and S at least 1.   Saves scale q, k, v, y and e^scores.
 
     Causal: query t sees key s if s <= t + S - T, so the last query sees every key. attn_mask
     broadcasts to (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0.
@@ -78,9 +78,9 @@ def scaled_dot_product_attention(
         np.divide(weighted, total.reshape(B, G, R, n, 1), out=ys[:, :, :, rows])
         saved.append((rows, keys, e, total))
 
-    def backward(dy, needs=(True, True, True)):
-        dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-        dys, dqs = dy.reshape(B, G, R, T, D), dq.reshape(B, G, R, T, D)
+    def backward(dy):
+        dqs, dk, dv = np.empty_like(qs), np.empty_like(k), np.empty_like(v)
+        dys = dy.reshape(B, G, R, T, D)
         vT = v.swapaxes(-1, -2).copy()  # (B, G, D, S)
         for rows, keys, e, total in reversed(saved):
             tall = (*e.shape[:3], D)  # (B, G, R * n, D)
@@ -101,6 +101,6 @@ def scaled_dot_product_attention(
                 dv[:, :, keys] += dv_block
             dq_block = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
             np.multiply(dq_block, scale, out=dqs[:, :, :, rows])
-        return dq, dk, dv
+        return dqs.reshape(B, H, T, D), dk, dv
 
     return y, backward

@@ -1,0 +1,182 @@
+"""Wrong versions of our code, a line changed in each, and each caught: our checks can fail.
+
+A row names the file, the line as it is, the line with the bug, and the check that has to turn red.
+"""
+
+import numpy as np
+import pytest
+from op_checks import (
+    assert_close,
+    check_dtypes,
+    check_gradient,
+    check_leaves_inputs_alone,
+    check_value,
+    op_of,
+    run,
+)
+from planting import plant
+from tape_checks import gathered, parts, tape
+
+from tinygpt.cases import cases
+
+
+def gradient(case):
+    check_gradient(case.f, *case.arrays, allow_zero=case.allow_zero)
+
+
+def value(case):
+    check_value(case.f, *case.arrays)
+
+
+def inputs(case):
+    check_leaves_inputs_alone(case.f, *case.arrays)
+
+
+def dtype(case):
+    check_dtypes(case.f, *case.arrays)
+
+
+def shifted(case):
+    """Scores that are all larger by 1000 say the same."""
+    assert_close(case.f(case.arrays[0] + 1000, *case.arrays[1:])[0], case.f(*case.arrays)[0], 1e-9)
+
+
+def ties(case):
+    """In a tie the winners share dy: what they get adds up to it."""
+    if case.name.startswith("max"):
+        _, dys, gradients = run(case.f, np.round(case.arrays[0]))
+        assert np.isclose(np.sum(gradients[0]), np.sum(dys[0]))
+
+
+# ---- the bugs ----------------------------------------------------------------------------------
+
+ATTENTION = "ops.scaled_dot_product_attention"
+BUGS = [
+    # sums and products
+    ("ops.arithmetic", "unbroadcast(-dy, b_shape)", "unbroadcast(dy, b_shape)", gradient),
+    ("ops.arithmetic", "unbroadcast(dy * b, np", "unbroadcast(dy * a, np", gradient),
+    ("ops.arithmetic", "-da * y", "-da * b", gradient),
+    ("ops.arithmetic", "unbroadcast(dy * b * a ** (b - 1)", "unbroadcast(dy * b * a**b", gradient),
+    ("ops.arithmetic", "da, db = dy * b * a", "da, db = dy * (b - 1) * a", gradient),
+    ("ops.arithmetic", "(b - 1), dy * y * log_a", "(b - 1), dy * log_a", gradient),
+    ("ops.arithmetic", "return (-dy,)", "return (np.negative(dy, out=dy),)", inputs),
+    ("ops.broadcast", "i + extra for i, n", "i for i, n", gradient),
+    ("ops.broadcast", "dy.sum(axis=", "dy.mean(axis=", gradient),
+    ("ops.matmul", "unbroadcast(dy @ b.swapaxes(-1, -2)", "unbroadcast(dy @ b", gradient),
+    ("ops.matmul", "a.swapaxes(-1, -2) @ dy", "-a.swapaxes(-1, -2) @ dy", gradient),
+    ("ops.matmul", "da.reshape(a.shape)), db", "da.reshape(a.shape)), db / len(a)", gradient),
+    ("ops.linear", "dx = (dy @ w.T)", "dx = (dy @ w.reshape(w.shape[::-1]))", gradient),
+    ("ops.linear", "np.ones(len(dy), dy.dtype, like=dy) @ dy", "dy[1:].sum(axis=0)", gradient),
+    ("ops.linear", "np.ones(len(dy), dy.dtype, like=dy) @ dy", "np.ones(len(dy)) @ dy", dtype),
+    # functions of one number
+    ("ops.pointwise", "dy / x", "dy * x", gradient),
+    ("ops.pointwise", "1 - y * y", "1 - y", gradient),
+    ("ops.pointwise", "dy * y * (1 - y)", "dy * (1 - y)", gradient),
+    ("ops.pointwise", "y > 0", "y >= 0", gradient),
+    ("ops.pointwise", "dx *= 2", "dx *= 1", gradient),
+    ("ops.pointwise", "s + y * (1 - s)", "s + s * (1 - s)", gradient),
+    ("ops.pointwise", "return (dy * y,)", "return (np.multiply(dy, y, out=dy),)", gradient),
+    ("ops.gelu", "dx *= 6 * K * A", "dx *= 2 * K * A", gradient),
+    ("ops.gelu", "dx *= 1 - gate", "dx *= gate", gradient),
+    ("ops.gelu", "dx *= -0.5", "dx *= -1", gradient),
+    ("ops.gelu", "0.044715", "0.04715", value),
+    ("ops.gelu", "0.700383064443688", "0.700386034443688", value),
+    ("ops.gelu", "dx += P", "dx = np.add(P, dx, out=P)", inputs),
+    # many numbers into one
+    ("ops.reductions", "_with_axes(dy / n,", "_with_axes(dy,", gradient),
+    ("ops.reductions", "n = x.size / y.size", "n = np.divide(x.size, y.size)", dtype),
+    ("ops.reductions", "won * _with_axes", "_with_axes", gradient),
+    ("ops.reductions", "won /= won.sum(axis=axis, keepdims=True)", "pass", ties),
+    ("ops.reductions", "{a % len(shape) for", "{a for", gradient),
+    # moving numbers
+    ("ops.shapes", "dy.reshape(old)", "dy.reshape(old, order='F')", gradient),
+    ("ops.shapes", "dy.transpose(inverse)", "dy.transpose(axes)", gradient),
+    ("ops.shapes", "if _takes_each_once(key):", "if True:", gradient),
+    ("ops.shapes", "dy.reshape(-1), minlength", "dy.T.reshape(-1), minlength", gradient),
+    ("ops.shapes", "slice(end - n, end)", "slice(end - n, end - n + sizes[0])", gradient),
+    ("ops.shapes", "split(dy, sizes, axis)", "split(dy, sizes[::-1], axis)", gradient),
+    ("ops.shapes", "np.concatenate(dys, axis", "np.concatenate(dys[::-1], axis", gradient),
+    ("ops.shapes", "np.where(condition, dy, 0.0)", "np.where(condition, 0.0, dy)", gradient),
+    ("ops.embedding", "dw[used] = hot @ dy", "dw[ids.reshape(-1)] += dy", gradient),
+    # probabilities
+    ("ops.softmax", "dx -= y * dx.sum(axis=axis, keepdims=True)", "dx *= 0", gradient),
+    ("ops.softmax", "dx -= y * dx.sum(axis=axis, keepdims=True)", "pass", gradient),
+    ("ops.softmax", "dx -= y * dx.sum(axis=axis", "dx -= y * dx.sum(axis=-1", gradient),
+    ("ops.softmax", "x - x.max(axis=axis, keepdims=True)", "x.copy()", shifted),
+    ("ops.log_softmax", "dx = np.exp(y)", "dx = y.copy()", gradient),
+    ("ops.log_softmax", "dx = np.exp(y)", "dx = np.exp(y, out=y)", inputs),
+    ("ops.log_softmax", "x - x.max(axis=axis, keepdims=True)", "x.copy()", shifted),
+    ("ops.cross_entropy", "np.maximum(counted.sum(), 1)", "len(ids)", value),
+    ("ops.cross_entropy", "dloss / n)", "dloss / len(ids))", gradient),
+    ("ops.cross_entropy", "scale = counted *", "scale = np.ones_like(counted) *", gradient),
+    ("ops.cross_entropy", "dlogits[at] -= scale", "dlogits[at] -= 1", gradient),
+    ("ops.cross_entropy", "np.maximum(counted.sum(), 1)", "np.int64(2)", dtype),
+    ("ops.linear_cross_entropy", "e[at] -= total", "e[at] -= 1", gradient),
+    ("ops.linear_cross_entropy", "(rows * factor)", "rows", gradient),
+    ("ops.linear_cross_entropy", "(e @ w) * factor", "np.multiply(e, factor, out=e) @ w", inputs),
+    # norms, dropout, rope
+    ("ops.layer_norm", "np.full(C, 1 / C, x.dtype, like=x)", "np.full(C, 1 / C)", dtype),
+    ("ops.layer_norm", "dx -= mean", "pass", gradient),
+    ("ops.layer_norm", "dx -= x_hat * along", "pass", gradient),
+    ("ops.layer_norm", "dx *= r_std", "pass", gradient),
+    ("ops.layer_norm", "np.multiply(dy, w, out=dx)", "np.multiply(dy, 1, out=dx)", gradient),
+    ("ops.rms_norm", "dx - x_hat * along", "dx - 0 * along", gradient),
+    ("ops.rms_norm", "dx = dy * w", "dx = +dy", gradient),
+    ("ops.dropout", "dy * keep\n", "dy * keep_mask(x.shape, p, 7)\n", gradient),
+    ("ops.dropout", "dx *= scale", "pass", gradient),
+    ("ops.dropout", "scale = 1 / (1 - p)", "scale = 1", value),
+    ("ops.dropout", "bits[skip : skip + n]", "bits[:n]", parts),
+    ("ops.rope", "_rotate(dy, cos, -sin)", "_rotate(dy, cos, sin)", gradient),
+    ("ops.rope", "y1 -= x2 * sin", "y1 -= y2 * sin", value),
+    # attention
+    (ATTENTION, "1 / math.sqrt(D)", "1", value),
+    (ATTENTION, "dq_block, scale, out", "dq_block, 1, out", gradient),
+    (ATTENTION, "@ q_block", "@ q_block * scale", gradient),
+    (ATTENTION, "ds -= delta", "pass", gradient),
+    (ATTENTION, "(dy_over * y_block)", "(dy_block * y_block)", gradient),
+    (ATTENTION, "drop(dy_over @ vT[..., keys], rows, keys)", "dy_over @ vT[..., keys]", gradient),
+    (ATTENTION, "drop(e, rows, keys).swap", "e.swap", gradient),
+    (ATTENTION, "dk[:, :, keys] += dk_block", "dk[:, :, keys] = dk_block", gradient),
+    (ATTENTION, "ds *= e", "ds *= np.where(e > 0, e, 1)", gradient),
+    (ATTENTION, "ds *= e", "ds = np.multiply(ds, e, out=e)", inputs),
+    (ATTENTION, "@ q_block", "[..., :T] @ q_block[:, :, :T]", gradient),
+    (ATTENTION, "keys, e, total in rev", "keys, _, total in rev", gradient),
+    (ATTENTION, "offset = H // G, S - T", "offset = H // G, 0", value),
+    (ATTENTION, "start + offset - edge, d", "start + offset - edge + 1, d", value),
+    (ATTENTION, "s -= np.maximum(largest, lowest)", "s -= largest", value),
+    # the tape
+    ("tensor", "else dys[slot] + dx", "else dx", tape),
+    ("tensor", "else dys[slot] + dx", "else dys[slot].__iadd__(dx)", tape),
+    ("tensor", "(-node.number, node)", "(node.number, node)", tape),
+    ("tensor", "leaf.grad += dx", "leaf.grad = dx", tape),
+    ("tensor", "leaf.grad[...] = dx", "leaf.grad = dx", tape),
+    ("tensor", "None else (node, slot)", "None else (node, 0)", tape),
+    ("tensor", "dys[slot] = np.zeros(", "dys[slot] = np.ones(", tape),
+    ("tensor", "needs=[source is not None", "needs=[source is None", tape),
+    ("tensor", "gradients[leaf] + dx if", "dx if", gathered),
+    ("vjp", "found[leaf] + dx", "dx", tape),
+    ("vjp", "keep_graph=True", "keep_graph=False", tape),
+    ("functional", "key.row * (x.size // len(x))", "key.row", parts),
+    ("functional", "q.shape[2] * k.shape[2]", "q.shape[2]", parts),
+]  # fmt: skip
+
+RED = (AssertionError, ValueError, RuntimeError, RuntimeWarning)  # not NameError: that is a typo
+
+
+def check_all(path, check):
+    """Check the cases of a file's ops; for a helper of ops, all; others have none."""
+    own = [case for case in cases() if op_of(case).__module__ == f"tinygpt.{path}"]
+    for case in own or (cases() if path.startswith("ops.") else [None]):
+        check(case)
+
+
+@pytest.mark.parametrize(("path", "line", "bug", "check"), BUGS, ids=lambda part: str(part)[:40])
+def test_bug_is_caught(monkeypatch, path, line, bug, check):
+    plant(monkeypatch, path, line, bug)
+    with pytest.raises(RED):
+        check_all(path, check)
+
+
+@pytest.mark.parametrize(("path", "check"), sorted({(b[0], b[3]) for b in BUGS}, key=str))
+def test_the_same_check_passes_without_the_bug(path, check):
+    check_all(path, check)
