@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt import safetensors
+from . import safetensors
 
 FORMAT = 1
 GROUP = "[a-z0-9_]+"

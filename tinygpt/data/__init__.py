@@ -6,9 +6,9 @@ download.py   fetch: a known file from TINYGPT_DATA, the cache, or the network
 batches.py    split, windows, Loader: from tokens to (ids, targets)
 """
 
-from tinygpt.data.batches import Loader, split, windows
-from tinygpt.data.corpora import shakespeare
-from tinygpt.data.download import DownloadError
-from tinygpt.data.text import read_text
+from .batches import Loader, split, windows
+from .corpora import shakespeare
+from .download import DownloadError
+from .text import read_text
 
 __all__ = ["DownloadError", "Loader", "read_text", "shakespeare", "split", "windows"]

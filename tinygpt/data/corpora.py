@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tinygpt.data.download import fetch
-from tinygpt.data.text import read_text
+from .download import fetch
+from .text import read_text
 
 
 def shakespeare() -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinygpt import backend
+from .. import backend
 
 TIMEOUT = 10  # seconds without a byte
 MIN_SPEED = 20_000  # bytes per second: a download that is slower on the whole is given up

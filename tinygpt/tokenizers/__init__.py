@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tinygpt.tokenizers import tokenizer_json
-from tinygpt.tokenizers.bpe import BPE
-from tinygpt.tokenizers.char import Char
+from . import tokenizer_json
+from .bpe import BPE
+from .char import Char
 
 __all__ = ["BPE", "Char", "from_dict", "load"]
 

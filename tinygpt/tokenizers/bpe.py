@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinygpt.tokenizers import byte_level, tokenizer_json
-from tinygpt.tokenizers.checks import (
+from . import byte_level, tokenizer_json
+from .checks import (
     allowed_tokens,
     check_text,
     checked_ids,
@@ -27,7 +27,7 @@ from tinygpt.tokenizers.checks import (
     place,
     texts,
 )
-from tinygpt.tokenizers.patterns import compiled, split
+from .patterns import compiled, split
 
 Pair = tuple[int, int]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygpt.tokenizers import tokenizer_json
-from tinygpt.tokenizers.patterns import NAMED, compiled
-from tinygpt.tokenizers.tokenizer_json import Field
+from . import tokenizer_json
+from .patterns import NAMED, compiled
+from .tokenizer_json import Field
 
 PRINTABLE = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
 OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]

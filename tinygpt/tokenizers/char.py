@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinygpt.tokenizers import tokenizer_json
-from tinygpt.tokenizers.checks import (
+from . import tokenizer_json
+from .checks import (
     allowed_tokens,
     check_text,
     checked_ids,
