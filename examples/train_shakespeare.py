@@ -44,8 +44,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "optimizer": "muon", "lr": 0.02, "adamw_lr": 4e-3, "betas": (0.9, 0.95),
         "weight_decay": 0.0, "warmup": 10, "final_lr": 0.02, "clip": 1.0,
-        "steps": 600, "batch_size": 16, "eval_interval": 100,
-        "n_layer": 4, "n_head": 4, "n_embd": 192, "block_size": 64, "bias": False,
+        "steps": 600, "batch_size": 12, "eval_interval": 150,
+        "n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "bias": False,
         "position": "rope", "norm": "rms_norm", "activation": "relu2", "qk_norm": True,
         "zero_init_residual": True,
     },

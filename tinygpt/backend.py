@@ -98,8 +98,8 @@ def _pool() -> ThreadPoolExecutor:
 def thread_map(f: Callable, items: Iterable) -> list:
     """[f(item) for item in items], for up to threads() items, each on a thread of its own.
 
-    The first is this thread, the others come from a pool and see this one's context variables. NumPy
-    lets go of the interpreter lock inside every large operation, so the threads do run at once.
+    The first is this thread, the others come from a pool and see this one's context variables.
+    NumPy lets go of the interpreter lock inside every large operation, so they do run at once.
     """
     items = list(items)
     if not items:

@@ -311,7 +311,7 @@ class GPT(Module):
             return (x[:, -1] @ self._head().T).data, cache
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
-        """Write the model, and its tokenizer if given, to `folder`, from which GPT.load reads it."""
+        """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
         meta = {
             "config": asdict(self.config),
             "tokenizer": None if tokenizer is None else tokenizer.to_dict(),

@@ -67,30 +67,37 @@ K, A = math.sqrt(2 / math.pi), 0.044715
 
 
 def normal_cdf(x):
-    """P(X < x) for a standard normal X, within 1e-15.
+    """P(X < x) for a standard normal X, within 1e-15 in float64, 2e-7 in float32.
 
-    The upper tail beyond z = |x| is e^(-z^2 / 2) N(z) / D(z), with two polynomials of degree 6 and
-    7. Hart et al. 1968, "Computer Approximations", approximation 5666 for erfc, in the form of West
-    2005, "Better approximations to cumulative normal functions". It is used here for every z: past
-    7.07, where West changes formula, the tail is below 1e-12 and needs no more relative digits.
+    The tail beyond z = |x| is e^(-z^2 / 2) N(z) / D(z), for two polynomials.
+    DOUBLE: Hart et al. 1968, "Computer Approximations", approximation 5666 for erfc, in the form of
+    West 2005, "Better approximations to cumulative normal functions". It is used here for every z:
+    past 7.07, where West changes formula, the tail is below 1e-12 and needs no more digits.
+    SINGLE: the same form with fewer terms, fitted to the tail on 0 .. 7 by reweighted least
+    squares, within 6e-8, less than float32's own rounding adds. 331 -> 229 ms for the 38 million
+    elements of a 10M-parameter model's step.
     """
-    z = np.minimum(np.abs(x), 40.0, out=np.empty_like(x))  # keeps z^7 finite in float32
+    N, D = SINGLE if x.dtype.itemsize <= 4 else DOUBLE
+    z = np.minimum(np.abs(x), 40.0, out=np.empty_like(x))  # keeps the powers finite
     tail = _polynomial(N, z)
     tail /= _polynomial(D, z)
     z *= z
     z *= -0.5
     tail *= np.exp(z, out=z)
-    return np.copysign(0.5 - tail, x) + 0.5
+    P = np.subtract(0.5, tail, out=tail)
+    np.copysign(P, x, out=P)
+    P += 0.5
+    return P
 
 
 def erf(x):
-    """erf(x) = 2 P(X < sqrt(2) x) - 1, within 1e-15."""
+    """erf(x) = 2 P(X < sqrt(2) x) - 1, within 1e-15 in float64."""
     return 2 * normal_cdf(math.sqrt(2) * x) - 1
 
 
 def _polynomial(coefficients, z):
     """c_0 z^n + c_1 z^(n-1) + ... + c_n, by Horner's rule."""
-    y = z * coefficients[0]
+    y = np.multiply(z, coefficients[0], out=np.empty_like(z))
     for c in coefficients[1:-1]:
         y += c
         y *= z
@@ -98,22 +105,28 @@ def _polynomial(coefficients, z):
     return y
 
 
-N = (
-    3.52624965998911e-2,
-    0.700383064443688,
-    6.37396220353165,
-    33.912866078383,
-    112.079291497871,
-    221.213596169931,
-    220.206867912376,
+SINGLE = (
+    (0.0406299384, 0.215604094, 0.500000059),
+    (0.100095209, 0.561845626, 1.22910128, 1.0),
 )
-D = (
-    8.83883476483184e-2,
-    1.75566716318264,
-    16.064177579207,
-    86.7807322029461,
-    296.564248779674,
-    637.333633378831,
-    793.826512519948,
-    440.413735824752,
+DOUBLE = (
+    (
+        3.52624965998911e-2,
+        0.700383064443688,
+        6.37396220353165,
+        33.912866078383,
+        112.079291497871,
+        221.213596169931,
+        220.206867912376,
+    ),
+    (
+        8.83883476483184e-2,
+        1.75566716318264,
+        16.064177579207,
+        86.7807322029461,
+        296.564248779674,
+        637.333633378831,
+        793.826512519948,
+        440.413735824752,
+    ),
 )
