@@ -368,7 +368,7 @@ def say(line: str) -> None:
 
 
 class StopOnSignal:
-    """Notes Ctrl-C or SIGTERM in `signal`, for the loop to see between steps; a second one kills."""
+    """Notes Ctrl-C or SIGTERM in `signal`, for the loop to see between steps; a second kills."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
