@@ -5,7 +5,7 @@
     python benchmarks/train_step.py --against torch torch-compiled --json out.json
 
 Each contestant is a process of its own, so that memory and thread pools do not mix. They take
-turns, A B C, C B A, ..., with a few steps each, so that a machine that slows down slows all of them.
+turns, A B C, C B A, ..., a few steps each, so that a machine that slows down slows all of them.
 "products" is the floor: the matrix products of a step alone, in NumPy, cut as tinygpt cuts them
 (with every key for every query, where causal attention needs half).
 """

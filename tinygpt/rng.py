@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Key:
         return Key(self.words, self.row + row)
 
 
-Rng = int | tuple[int, ...] | np.random.Generator | Key | None  # what users may give
+Rng: TypeAlias = "int | tuple[int, ...] | np.random.Generator | Key | None"  # what users may give
 
 
 def as_key(rng: Rng) -> Key | None:
