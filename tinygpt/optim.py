@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -91,16 +92,16 @@ class Optimizer:
         schedule gives)."""
         self._check_places()
         self.steps += 1
-        for span in self.spans:
-            self._update(span, lr_scale)
+        _run([job for span in self.spans for job in self._jobs(span, lr_scale)])
 
-    def _update(self, span: Span, lr_scale: float) -> None:
+    def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
+        """The update of a span, in pieces that do not touch each other: call them all."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
         """Set every gradient to 0."""
         self._check_places()
-        _each_block(lambda block: self.grad[block].fill(0), 0, self.grad.size)
+        self.grad[...] = 0
 
     def clip_grad_norm(self, max_norm: float) -> Any:
         """Scale the gradients so that their norm, taken over all of them, is at most max_norm.
@@ -109,18 +110,13 @@ class Optimizer:
         are. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
         """
         self._check_places()
-        with one_blas_thread():
-            squares = _each_block(
-                lambda block: self.grad[block] @ self.grad[block], 0, self.grad.size
-            )
-        norm = np.asarray(np.sqrt(sum(squares)))
+
+        def square(block):
+            return self.grad[block] @ self.grad[block]
+
+        norm = np.asarray(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
         if max_norm < norm < math.inf:
-            scale = max_norm / (float(norm) + 1e-6)
-
-            def scale_down(block):
-                self.grad[block] *= scale
-
-            _each_block(scale_down, 0, self.grad.size)
+            self.grad *= max_norm / (float(norm) + 1e-6)
         return norm
 
     def state_dict(self) -> dict[str, Any]:
@@ -162,7 +158,7 @@ class SGD(Optimizer):
     ):
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
-    def _update(self, span: Span, lr_scale: float) -> None:
+    def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         lr, momentum = span.group["lr"] * lr_scale, span.group["momentum"]
         decay = _weight_decay(span)
 
@@ -174,7 +170,7 @@ class SGD(Optimizer):
                 m += decay * w
             w -= lr * m
 
-        _each_block(update, span.start, span.stop)
+        return _blockwise(update, span.start, span.stop)
 
 
 class AdamW(Optimizer):
@@ -201,10 +197,10 @@ class AdamW(Optimizer):
     ):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def _update(self, span: Span, lr_scale: float) -> None:
-        self._adamw(span, span.group["lr"] * lr_scale)
+    def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
+        return self._adamw(span, span.group["lr"] * lr_scale)
 
-    def _adamw(self, span: Span, lr: float) -> None:
+    def _adamw(self, span: Span, lr: float) -> list[Callable]:
         (b1, b2), eps = span.group["betas"], span.group["eps"]
         shrink = 1 - lr * _weight_decay(span)
         step = lr / (1 - b1**self.steps)
@@ -228,7 +224,7 @@ class AdamW(Optimizer):
                 w *= shrink
             w -= d
 
-        _each_block(update, span.start, span.stop)
+        return _blockwise(update, span.start, span.stop)
 
 
 class Muon(AdamW):
@@ -256,29 +252,27 @@ class Muon(AdamW):
             adamw_lr=adamw_lr, betas=betas, eps=eps,
         )  # fmt: skip
 
-    def _update(self, span: Span, lr_scale: float) -> None:
+    def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         if span.kind != "matrix":
-            self._adamw(span, span.group["adamw_lr"] * lr_scale)
-            return
+            return self._adamw(span, span.group["adamw_lr"] * lr_scale)
         lr, momentum = span.group["lr"] * lr_scale, span.group["momentum"]
         shrink = 1 - lr * span.group["weight_decay"]
-        places, at = [], span.start
+
+        def update(p, m):
+            m *= momentum
+            m += p.grad
+            direction = orthogonal(p.grad + momentum * m)
+            n_in, n_out = p.shape
+            p.data *= shrink
+            p.data -= (lr * math.sqrt(max(1.0, n_out / n_in))) * direction
+
+        jobs, at = [], span.start
         for p in span.params:
-            places.append((p, self.exp_avg[at : at + p.size].reshape(p.shape)))
+            m = self.exp_avg[at : at + p.size].reshape(p.shape)
+            jobs.append((p.size, functools.partial(update, p, m)))
             at += p.size
-
-        def update(share):
-            for p, m in share:
-                m *= momentum
-                m += p.grad
-                direction = orthogonal(p.grad + momentum * m)
-                n_in, n_out = p.shape
-                p.data *= shrink
-                p.data -= (lr * math.sqrt(max(1.0, n_out / n_in))) * direction
-
-        places.sort(key=lambda place: -place[0].size)
-        with one_blas_thread():
-            thread_map(update, [places[i :: threads()] for i in range(threads())])
+        jobs.sort(key=lambda job: -job[0])  # large ones first, so that no thread ends late
+        return [job for _, job in jobs]
 
 
 def orthogonal(u: Any) -> Any:
@@ -345,14 +339,18 @@ def _weight_decay(span: Span) -> float:
     return 0.0 if span.kind == "vector" else span.group["weight_decay"]
 
 
-def _each_block(f: Callable, start: int, stop: int) -> list:
-    """[f(block) for each block of start .. stop], in order; every core takes a share."""
+def _blockwise(f: Callable, start: int, stop: int) -> list[Callable]:
+    """The jobs f(block), for all blocks of start .. stop."""
     blocks = [slice(i, min(i + BLOCK, stop)) for i in range(start, stop, BLOCK)]
-    n = min(threads(), len(blocks))
-    if n == 1:
-        return [f(block) for block in blocks]
-    shares = [blocks[len(blocks) * i // n : len(blocks) * (i + 1) // n] for i in range(n)]
-    return sum(thread_map(lambda share: [f(block) for block in share], shares), [])
+    return [functools.partial(f, block) for block in blocks]
+
+
+def _run(jobs: list[Callable]) -> list:
+    """[job() for job in jobs], in order; every core takes a share."""
+    n = min(threads(), len(jobs))
+    with one_blas_thread():
+        shares = thread_map(lambda i: [job() for job in jobs[i::n]], range(n))
+    return [shares[i % n][i // n] for i in range(len(jobs))]
 
 
 def _check(params: list[Tensor]) -> None:
