@@ -212,3 +212,10 @@ class TestAgainstTokenizers:
     def test_an_unseen_character_is_an_error_there_too(self, theirs):
         with pytest.raises(Exception, match="Missing"):
             theirs(Char.train("ab")).encode("abc")
+
+
+def test_a_file_without_characters_is_an_error_that_names_it():
+    d = Char("ab").to_dict()
+    d["model"]["vocab"] = {}
+    with pytest.raises(ValueError, match=r"^damaged\.json: model\.vocab is empty"):
+        Char.from_dict(d, source="damaged.json")

@@ -117,6 +117,8 @@ class Char:
         model.may_have("type", "vocab", "unk_token")
         model["type"].must_be("WordLevel")
         characters = model["vocab"].by_id()
+        if not characters:
+            raise model["vocab"].error("is empty; a Char tokenizer has at least one character")
         for character in characters:
             if len(character) != 1:
                 raise model["vocab"].error(
