@@ -186,3 +186,8 @@ def test_rows_are_drawn_by_themselves():
 def test_impossible_tokens_are_never_drawn():
     logits = np.array([[-np.inf, 0.0, -np.inf, 0.0]]).repeat(1000, axis=0)
     assert set(sample(logits, rng=0)) == {1, 3}
+
+
+def test_logits_that_are_not_numbers_are_an_error():
+    with pytest.raises(ValueError, match="nan"):
+        sample(np.array([[0.0, np.nan]]))

@@ -480,3 +480,11 @@ def test_load_what_is_no_gpt(tmp_path):
     checkpoint.save(tmp_path, 0, {"model": {"w": np.ones(3)}}, {"config": {"n_layer": 2}})
     with pytest.raises(ValueError, match="does not hold a GPT"):
         GPT.load(tmp_path)
+
+
+def test_a_cache_outside_no_grad_is_an_error():
+    """It would cut keys and values off from their gradients without a word."""
+    model = small_gpt()
+    _, cache = model._next_logits(np.array([[1, 2]]), None)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        model(np.array([[3]]), cache=cache)

@@ -144,7 +144,7 @@ def test_bad_batches(function):
     ids, targets = batch()
     with pytest.raises(ValueError, match="every target is -1"):
         function(model.loss, ids, np.full_like(ids, -1))
-    with pytest.raises(ValueError, match=r"ids have shape \(6, 5\), targets \(6, 4\)"):
+    with pytest.raises(ValueError, match=r"\(batch, time\), not \(6, 5\), \(6, 4\)"):
         function(model.loss, ids, targets[:, 1:])
     for micro_batches in (0, -1, 7):
         with pytest.raises(ValueError, match="between 1 and the batch size 6, not"):
@@ -215,3 +215,10 @@ def test_the_number_of_threads_changes_nothing_but_rounding():
     assert len(losses[0]) == 9
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-12)
     np.testing.assert_allclose(losses[2], losses[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3, 4)])
+def test_a_batch_of_another_shape_is_an_error(shape):
+    ids = np.zeros(shape, int)
+    with pytest.raises(ValueError, match=r"\(batch, time\)"):
+        accumulate_gradients(lambda ids, targets: None, ids, ids)

@@ -485,3 +485,15 @@ def test_needs_says_what_is_wanted():
     assert asked == [(True, False, True), (True, False, False)]
     np.testing.assert_array_equal(a.grad, [2.0] * 3)
     np.testing.assert_array_equal(b.grad, [1.0] * 3)
+
+
+def test_a_backward_with_another_default_is_not_asked_to_leave_anything_out():
+    def scale(x, c):
+        def backward(dy, c=c):
+            return dy * c, None
+
+        return x * c, backward
+
+    x = Tensor(np.ones(3), requires_grad=True)
+    apply(scale, x, 2.0).sum().backward()
+    np.testing.assert_array_equal(x.grad, 2.0)

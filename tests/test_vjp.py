@@ -215,3 +215,24 @@ class Rematerialised(nn.Module):
 
     def __call__(self, x, *others):
         return remat(lambda x: self.block(x, *others), x)
+
+
+def test_remat_keeps_arrays_arrays_and_frozen_tensors_frozen():
+    constant, frozen = np.array([0.5, 2.0]), Tensor(np.array([3.0, 4.0]))
+    x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    seen = []
+
+    def f(x, c, t):
+        seen.append((type(c), t.requires_grad))
+        return x * c * t
+
+    y = remat(f, x, constant, frozen)
+    y.backward(np.ones(2))
+    assert seen == [(np.ndarray, False)] * 2
+    np.testing.assert_array_equal(x.grad, constant * frozen.data)
+    assert frozen.grad is None
+
+
+def test_remat_wants_one_tensor():
+    with pytest.raises(TypeError, match="one Tensor, not tuple"):
+        remat(lambda x: (x, x), Tensor(np.ones(2), requires_grad=True))

@@ -101,6 +101,7 @@ def thread_map(f: Callable, items: Iterable) -> list:
 
     The first is this thread, the others come from a pool and see this one's context variables.
     NumPy lets go of the interpreter lock inside every large operation, so they do run at once.
+    f must not call thread_map in its turn.
     """
     items = list(items)
     if not items:

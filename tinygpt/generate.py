@@ -80,6 +80,8 @@ def sample(
 ) -> np.ndarray:
     """Draw a token for each row: logits (B, V) -> ids (B,). The options are those of `generate`."""
     rng = np.random.default_rng(rng)
+    if np.isnan(logits).any():
+        raise ValueError("the model's logits are not numbers (nan), so there is nothing to choose")
     if temperature == 0:
         return logits.argmax(axis=-1)
     z = logits.astype("float64")

@@ -129,6 +129,8 @@ class KVCache:
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Note k and v (B, G, T, D) of the newest tokens; return those of all, (B, G, S, D)."""
+        if k.requires_grad:
+            raise RuntimeError("a cache carries no gradients: use it inside `with no_grad():`")
         stop = self.length + k.shape[2]
         keys, values = self.arrays[layer]
         keys[:, :, self.length : stop] = k.data

@@ -133,7 +133,8 @@ def check_ids(name: str, ids: Any, n: int, ignored: int | None = None) -> np.nda
 
     Checked here, because indexing would wrap a negative id around, and on a GPU a large one too.
     """
-    ids = np.asarray(ids) if isinstance(ids, list | tuple) else ids
+    ids = ids.data if isinstance(ids, Tensor) else ids
+    ids = ids if hasattr(ids, "dtype") else np.asarray(ids)
     if ids.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers, not {ids.dtype}")
     if ids.size == 0:

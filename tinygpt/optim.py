@@ -124,7 +124,10 @@ class Optimizer:
         return {"steps": self.steps, **{name: getattr(self, name) for name in self.state_names}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where an optimizer over parameters of the same shapes was; ValueError otherwise."""
+        """Go on where an optimizer over the same parameters was, given in the same order.
+
+        ValueError, and no change, where names or sizes differ.
+        """
         wanted = {"steps", *self.state_names}
         if set(state) != wanted:
             raise ValueError(f"{type(self).__name__} needs {sorted(wanted)}, got {sorted(state)}")

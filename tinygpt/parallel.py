@@ -81,9 +81,10 @@ def micro_batch_count(B: int, T: int) -> int:
 
 def _on_every_core(work: Callable, ids: Any, targets: Any, rng: Rng, pieces: int | None) -> list:
     """Cut the batch; on each thread, call work([(share, arguments, options), ...])."""
-    if ids.shape != targets.shape:
+    ids, targets = (a if hasattr(a, "dtype") else np.asarray(a) for a in (ids, targets))
+    if ids.shape != targets.shape or ids.ndim != 2:
         raise ValueError(
-            f"ids have shape {ids.shape}, targets {targets.shape}; they must be the same"
+            f"ids and targets must both have shape (batch, time), not {ids.shape}, {targets.shape}"
         )
     B, T = ids.shape
     pieces = micro_batch_count(B, T) if pieces is None else pieces

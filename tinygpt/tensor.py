@@ -104,7 +104,8 @@ def _gradients(node: Node, dys: list) -> tuple:
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
     dys = [np.asarray(dy) if isinstance(dy, np.generic) else dy for dy in dys]
-    if None in node.sources and getattr(node.backward, "__defaults__", None):
+    code = getattr(node.backward, "__code__", None)
+    if None in node.sources and code is not None and "needs" in code.co_varnames:
         return node.backward(*dys, needs=[source is not None for source in node.sources])
     return node.backward(*dys)
 

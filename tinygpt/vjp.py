@@ -21,46 +21,63 @@ def vjp(f: Callable) -> Callable:
     """
 
     def op(*arrays, **options):
-        inputs = [Tensor(a, True) if is_float(a) else a for a in arrays]
+        inputs = [Tensor(a, requires_grad=True) if is_float(a) else a for a in arrays]
         with enable_grad():
-            y = f(*inputs, **options)
-        if not isinstance(y, Tensor):
-            raise TypeError(f"a function given to vjp returns one Tensor, not {type(y).__name__}")
+            y = _one_tensor(f(*inputs, **options))
 
         def backward(dy):
-            found = {x: np.zeros_like(x.data) for x in inputs if isinstance(x, Tensor)}
-
-            def deliver(leaf, dx):
-                if leaf in found:
-                    found[leaf] = found[leaf] + dx
-                else:
-                    deliver_to_leaf(leaf, dx)
-
-            if y.requires_grad:
-                propagate(y, dy, deliver, keep_graph=True)
-            return tuple(found[x] if isinstance(x, Tensor) else None for x in inputs)
+            return _gradients_of(inputs, y, dy)
 
         return y.data, backward
 
     return op
 
 
-def is_float(a: Any) -> bool:
-    return hasattr(a, "dtype") and a.dtype.kind == "f"
-
-
 def remat(f: Callable, *inputs: Any) -> Tensor:
     """f(*inputs), but keeping only the inputs: f runs once more when its gradient is asked for.
 
     Less memory for more time (activation checkpointing: Chen et al. 2016, arXiv:1604.06174). f has
-    to compute the same twice; dropout does, because its mask depends only on its rng.
+    to compute the same twice. Dropout does, because its mask depends only on its rng, as long as
+    that is not a Generator, which would go on to other numbers.
     """
     with no_grad():
-        y = f(*inputs)
+        y = _one_tensor(f(*inputs))
     arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+    learns = [x.requires_grad if isinstance(x, Tensor) else None for x in inputs]
 
     def backward(dy):
-        _, run_back = vjp(f)(*arrays)
-        return run_back(dy)
+        again = [
+            a if grad is None else Tensor(a, grad) for a, grad in zip(arrays, learns, strict=True)
+        ]
+        with enable_grad():
+            y = f(*again)
+        return _gradients_of(again, y, dy)
 
     return remember(y.data, backward, inputs, always=True)
+
+
+def _gradients_of(inputs: list, y: Tensor, dy: Any) -> tuple:
+    """dL/dx for each Tensor x of `inputs` that wants one, None for the rest, given dL/dy = dy."""
+    found = {x: np.zeros_like(x.data) for x in inputs if isinstance(x, Tensor) and x.requires_grad}
+
+    def deliver(leaf, dx):
+        if leaf in found:
+            found[leaf] = found[leaf] + dx
+        else:
+            deliver_to_leaf(leaf, dx)
+
+    if y.requires_grad:
+        propagate(y, dy, deliver, keep_graph=True)
+    return tuple(found.get(x) if isinstance(x, Tensor) else None for x in inputs)
+
+
+def _one_tensor(y: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise TypeError(
+            f"vjp and remat need a function that returns one Tensor, not {type(y).__name__}"
+        )
+    return y
+
+
+def is_float(a: Any) -> bool:
+    return hasattr(a, "dtype") and a.dtype.kind == "f"

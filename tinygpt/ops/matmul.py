@@ -28,8 +28,7 @@ def matmul(a, b):
 
 
 def flattened_matmul(a, b):
-    """The same for one matrix b shared by all of a: the rows of a form one tall matrix, so that
-    forward and both gradients are one product each instead of one per leading index."""
+    """The same where all of `a` shares one matrix b: its rows are one tall matrix, one product."""
     y, rows_backward = matmul(a.reshape(-1, a.shape[-1]), b)
 
     def backward(dy, needs=(True, True)):
