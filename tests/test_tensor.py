@@ -427,9 +427,10 @@ def test_a_training_step_leaves_nothing_to_the_collector(micro_batches, no_colle
     train(0)  # what is made once: threads, the controller of BLAS
     gc.collect()
     before = len(gc.get_objects())
-    for step in range(1, 4):
+    for step in range(1, 21):
         train(step)
-    assert len(gc.get_objects()) <= before
+    # One object kept per step would be 20; a thread that is just going to sleep may hold a few.
+    assert len(gc.get_objects()) - before < 10
     assert gc.collect() == 0
 
 
