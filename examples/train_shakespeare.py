@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     forget_after(progress.step, log)
     stop = StopOnSignal()
     started = time.monotonic()
-    bad_steps = 0
+    bad_steps, loss = 0, math.nan
     bar = tqdm(total=steps, initial=progress.step, unit="step", leave=False, disable=None)
 
     while progress.step < steps:
@@ -211,6 +211,8 @@ def main(argv: list[str] | None = None) -> None:
             return
 
     bar.close()
+    if progress.best_val_loss is None:
+        raise SystemExit(why_not_finite(model, loss, progress, out))
     write_sample(out, tokenizer)
     draw_losses(out)
     total = progress.elapsed_seconds + progress.new_seconds
@@ -385,7 +387,7 @@ def why_not_finite(model: GPT, loss: float, progress: Progress, out: Path) -> st
     named = model.named_parameters()
     bad = (name for name, p in named if not bool(np.isfinite(p.grad).all()))
     return (
-        f"loss {loss}: {BAD_STEPS} steps in a row were not finite, up to step {progress.step}. "
+        f"loss {loss}: {progress.skipped_steps} steps were not finite, up to step {progress.step}. "
         f"The first gradient that is not: {next(bad, 'none, only the loss')}. Nothing of it was "
         f"saved; try a lower --lr, from the start or with the checkpoint in {out}"
     )

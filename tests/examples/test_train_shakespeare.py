@@ -191,9 +191,13 @@ def test_steps_that_are_not_finite_are_skipped_and_end_a_run(script, text, tmp_p
     assert read_log(tmp_path / "some")[-1]["skipped_steps"] == 2
 
     next_is_nan[0] = True
-    with pytest.raises(SystemExit, match="10 steps in a row were not finite"):
+    with pytest.raises(SystemExit, match="10 steps were not finite"):
         script.main([*TINY, "--text", text, "--out", str(tmp_path / "all")])
     assert checkpoint.load(tmp_path / "all" / "checkpoint")[2] < 10
+
+    with pytest.raises(SystemExit, match="3 steps were not finite"):
+        script.main([*TINY, "--text", text, "--out", str(tmp_path / "short"), "--steps", "3"])
+    assert not (tmp_path / "short" / "best").exists()
 
 
 @pytest.mark.parametrize(
