@@ -13,6 +13,7 @@ turns, A B C, C B A, ..., a few steps each, so that a machine that slows down sl
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import platform
@@ -96,7 +97,7 @@ def products_step(config: GPTConfig, B: int) -> Callable[[], float]:
     weights = [matrix(C, 3 * C), matrix(C, C), matrix(C, 4 * C), matrix(4 * C, C)]
     head = matrix(C, V)
     work = []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         b = stop - start
         rows = {n: matrix(b * T, n) for n in {C, 3 * C, 4 * C, V}}
         qkv, kT, scores = matrix(b, H, T, D), matrix(b, H, D, T), matrix(b, H, T, T)

@@ -2,11 +2,10 @@
 
 The only file that reads the environment:
 
-
-TINYGPT_THREADS   how many threads to train on (default: the cores this process may use)
-TINYGPT_DATA      a folder to look in for data files before anything is downloaded
-TINYGPT_CACHE     where downloads are kept (default: the platform's cache folder)
-TINYGPT_MALLOC    0 leaves the C library's allocator as it is (see keep_freed_memory)
+    TINYGPT_THREADS   how many threads to train on (default: the cores this process may use)
+    TINYGPT_DATA      a folder to look in for data files before anything is downloaded
+    TINYGPT_CACHE     where downloads are kept (default: the platform's cache folder)
+    TINYGPT_MALLOC    0 leaves the C library's allocator as it is (see keep_freed_memory)
 """
 
 from __future__ import annotations
@@ -66,11 +65,9 @@ def to_device(array: Any, device: str) -> Any:
 
 def to_numpy(array: Any) -> np.ndarray:
     """The same numbers as a NumPy array (a copy only if they were on a GPU)."""
-    return (
-        array
-        if isinstance(array, np.ndarray)
-        else np.asarray(getattr(array, "get", lambda: array)())
-    )
+    if hasattr(array, "get"):  # CuPy's way
+        array = array.get()
+    return np.asarray(array)
 
 
 # ---- threads ------------------------------------------------------------------------------------
@@ -121,8 +118,8 @@ def _blas():
 def one_blas_thread():
     """A context in which each matrix product stays on the thread that asked for it.
 
-    The two kinds of threads must not mix: after a two-thread product, BLAS's worker keeps its core
-    busy for some 100 ms, and products on our own threads take up to twice as long.
+    The two kinds of threads must not mix: after a product on several threads, BLAS's workers keep
+    their cores busy for a while, and slow down the products on our own threads.
     """
     return _blas().limit(limits=1, user_api="blas")
 

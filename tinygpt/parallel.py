@@ -7,6 +7,7 @@ several.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -98,7 +99,7 @@ def _on_every_core(work: Callable, ids: Any, targets: Any, rng: Rng, pieces: int
 
     cut = []
     bounds = [B * i // pieces for i in range(pieces + 1)]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         share = int(counted[start:stop].sum()) / total
         options = {} if key is None else {"rng": key.part(start)}
         if share > 0:

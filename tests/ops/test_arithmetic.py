@@ -83,3 +83,13 @@ def test_power_at_zero_and_below():
 
     y, backward = ops.power(np.array([0.0, -2.0]), np.array([2.0, 2.0]))
     np.testing.assert_array_equal(backward(np.ones(2)), [[0, -4], [0, 0]])
+
+
+def test_power_of_a_number():
+    """The number is a constant; only the exponents have a gradient."""
+    x = np.array([-1.5, 0.5, 2.0])
+    y, backward = ops.power(2.5, x)
+    nothing, dx = backward(np.ones(3))
+    assert nothing is None
+    numeric = (2.5 ** (x + 1e-6) - 2.5 ** (x - 1e-6)) / 2e-6
+    np.testing.assert_allclose(dx, numeric, rtol=1e-8)

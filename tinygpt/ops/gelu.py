@@ -39,7 +39,7 @@ def gelu_tanh(x):
         dx = dy (gate + x gate') = dy gate (1 + (1 - gate) 2 K (x + 3 A x^3))
     Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2.
 
-    In place, with the gate saved: 4.5 -> 2.7 ns per element for forward and backward.
+    In place, because on large arrays it is the memory that takes the time.
     """
     gate = np.square(x, out=np.empty_like(x))  # an array even where x is a single number
     gate *= K * A
@@ -74,8 +74,7 @@ def normal_cdf(x):
     West 2005, "Better approximations to cumulative normal functions". It is used here for every z:
     past 7.07, where West changes formula, the tail is below 1e-12 and needs no more digits.
     SINGLE: the same form with fewer terms, fitted to the tail on 0 .. 7 by reweighted least
-    squares, within 6e-8, less than float32's own rounding adds. 331 -> 229 ms for the 38 million
-    elements of a 10M-parameter model's step.
+    squares, within 6e-8, less than float32's own rounding adds. It saves a third of the time.
     """
     N, D = SINGLE if x.dtype.itemsize <= 4 else DOUBLE
     z = np.minimum(np.abs(x), 40.0, out=np.empty_like(x))  # keeps the powers finite

@@ -12,7 +12,7 @@ def layer_norm(x, w, b=None, eps=1e-5):
     so with dx_hat = dy * w:        dx = r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat * x_hat))
     Ba, Kiros & Hinton 2016, arXiv:1607.06450, eq. 3.
 
-    Sums are products with a vector: BLAS is twice as fast as np.sum.
+    Sums are products with a vector: BLAS is faster at them than np.sum.
     """
     shape, C = x.shape, x.shape[-1]
     rows = x.reshape(-1, C)  # (N, C)

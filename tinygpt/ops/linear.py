@@ -23,7 +23,7 @@ def linear(x, w, b=None):
         dy = dy.reshape(-1, dy.shape[-1])  # (R, N)
         dx = (dy @ w.T).reshape(x.shape) if needs[0] else None
         dw = rows.T @ dy if needs[1] else None
-        # A sum over rows is a product with ones: 66 -> 40 us at (384, 512).
+        # A sum over rows is a product with ones, and BLAS is faster at it than np.sum.
         db = None if b is None else np.ones(len(dy), dy.dtype, like=dy) @ dy
         return dx, dw, db
 

@@ -46,7 +46,7 @@ def split(pattern: str, text: str) -> list[str]:
 @functools.cache
 def compiled(pattern: str):
     """The compiled expression of a pattern; ValueError if it is none."""
-    import regex  # here and not above: 17 ms, which `import tinygpt` need not wait for
+    import regex  # here and not above: `import tinygpt` need not wait for it
 
     if (pattern.isidentifier() and pattern not in NAMED) or not pattern:
         raise ValueError(
