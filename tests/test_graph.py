@@ -86,6 +86,17 @@ def test_layer_norm_saves_what_its_docstring_says():
     assert found.saved_bytes == 8 * (2 + 6)
 
 
+def test_a_view_is_the_memory_that_it_shows():
+    x, w = leaf(1.0, 2.0, 3.0), leaf(4.0, 5.0)
+    y = x.exp()
+    found = graph.trace((y.reshape(3, 1) * w.reshape(1, 2)).sum(), x=x, w=w)
+    assert op(found, "multiply").saved == [
+        graph.Saved("a", (3, 1), 24, None),
+        graph.Saved("b", (1, 2), 16, "w"),
+    ]
+    assert found.saved_bytes == 24  # exp keeps y, multiply the same numbers in another shape
+
+
 def test_an_input_used_twice_is_kept_once():
     x = leaf(1.0, 2.0)
     found = graph.trace((x * x).sum(), x=x)

@@ -129,7 +129,7 @@ def test_all_that_is_drawn_can_be_seen(folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "entries"),
     [
-        ("_a$x^2_" + "long-" * 40, [entry(100)]),
+        ("_$x^$" + "long-" * 40, [entry(100)]),
         ("odd", [entry(100), entry(200, grad_norm=math.inf, train_loss=math.nan)]),
         ("nothing", [entry(100, val_loss=math.nan, lr=0, elapsed_seconds=0)]),
     ],
