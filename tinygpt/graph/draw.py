@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from .layout import Point, lay_out
@@ -23,7 +22,7 @@ def to_dot(graph: Graph) -> str:
     """The graph in Graphviz's language: dot -Tpdf graph.dot -o graph.pdf."""
     lines = ["digraph {", '  node [shape=box, style=filled, fontname="monospace", fontsize=10];']
     for i, vertex in enumerate(graph.vertices):
-        text = "".join(_escape(line) + r"\l" for line in _about(vertex))  # \l: on the left
+        text = "".join(_for_dot(line) + r"\l" for line in _about(vertex))  # \l: on the left
         lines.append(f'  v{i} [label="{text}", fillcolor="{COLOURS[vertex.is_leaf]}"];')
     lines += [f"  v{start} -> v{end};" for start, end in graph.edges]
     return "\n".join([*lines, "}", ""])
@@ -72,8 +71,12 @@ def _about(vertex: Vertex) -> list[str]:
     return lines
 
 
-def _escape(text: str) -> str:
+def _for_dot(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"")
+
+
+def _for_svg(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _width(text: Sequence[str]) -> float:
@@ -82,7 +85,7 @@ def _width(text: Sequence[str]) -> float:
 
 def _text(lines: Sequence[str], left: float, top: float) -> str:
     spans = [
-        f'<tspan x="{left:.1f}" y="{top + (i + 0.8) * LINE:.1f}">{html.escape(line)}</tspan>'
+        f'<tspan x="{left:.1f}" y="{top + (i + 0.8) * LINE:.1f}">{_for_svg(line)}</tspan>'
         for i, line in enumerate(lines)
     ]
     return f"<text>{''.join(spans)}</text>"
