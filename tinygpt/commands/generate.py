@@ -9,17 +9,18 @@ from ..backend import resolve_device
 from ..checkpoint import load
 from ..gpt import GPT
 from ..tokenizers import from_dict
+from .command_line import natural
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a folder with a model: a run's best/ or checkpoint/")
     add("--prompt", default="\n", help="what to go on from (default: a new line)")
-    add("--max-new-tokens", type=int, default=500)
+    add("--max-new-tokens", type=natural, default=500)
     add("--temperature", type=float, default=0.8, help="0 takes the likeliest (default: 0.8)")
     add("--top-k", type=int)
     add("--top-p", type=float)
-    add("--seed", type=int, default=0)
+    add("--seed", type=natural, default=0)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
