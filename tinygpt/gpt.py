@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import checkpoint
 from . import functional as F
-from .backend import resolve_device
+from .backend import resolve_device, to_numpy
 from .generate import generate
 from .nn import Embedding, LayerNorm, Linear, Module, RMSNorm, check_ids
 from .ops.rope import rope_tables
@@ -113,6 +114,19 @@ class GPTConfig:
         if self.n_inner is not None:
             return self.n_inner
         return 4 * self.n_embd if self.activation != "swiglu" else -(-8 * self.n_embd // 96) * 32
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers a model learns: weights and biases, each shared one once."""
+        C, inner, bias = self.n_embd, self.inner_size, int(self.bias)
+        qkv = C + 2 * self.kv_heads * self.head_size
+        up = 2 * inner if self.activation == "swiglu" else inner
+        norm = C if self.norm == "rms_norm" else C + bias * C
+        attention = C * qkv + C * C + bias * (qkv + C)
+        mlp = C * up + inner * C + bias * (up + C)
+        tables = self.vocab_size * (1 if self.tie_weights else 2)
+        tables += self.block_size if self.position == "learned" else 0
+        return tables * C + self.n_layer * (2 * norm + attention + mlp) + norm
 
 
 def _nearest_divisor(n: int, wanted: int) -> int:
@@ -231,7 +245,6 @@ class GPT(Module):
         self.ln_f = _norm(config, dtype)
         if not config.tie_weights:
             self.lm_head = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
-        self._positions = _position_tables(config, dtype)
         device = resolve_device(device)
         if device != "cpu":
             self.to(device)
@@ -248,6 +261,7 @@ class GPT(Module):
         """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
         targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
         x = self._hidden(ids, rng)
+        targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
         if targets.shape != x.shape[:2]:
             raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
         return F.linear_cross_entropy(x, self._head(), targets)
@@ -268,16 +282,17 @@ class GPT(Module):
                 f"{start + T} tokens do not fit in block_size={config.block_size}; "
                 "give fewer, or use generate(), which keeps to the newest"
             )
-        positions = slice(start, start + T)
+        ids = np.asarray(ids, like=self.wte.weight.data)  # checked where they were
+        positions = _position_tables(config, start, start + T, self.wte.weight.dtype)
         key = as_key(rng) if config.dropout else None
         x = self.wte(ids)  # (B, T, C)
         turn = None
         if config.position == "learned":
-            x = x + self.wpe.weight[positions]
+            x = x + self.wpe.weight[start : start + T]
         elif config.position == "sinusoidal":
-            x = x + np.asarray(self._positions[0][positions], like=x.data)
+            x = x + np.asarray(positions[0], like=x.data)
         elif config.position == "rope":
-            turn = [np.asarray(table[positions], like=x.data) for table in self._positions]
+            turn = [np.asarray(table, like=x.data) for table in positions]
         x = F.dropout(x, config.dropout, key and key.fold(config.n_layer))
         for layer, block in enumerate(self.h):
             x = block(x, turn, key and key.fold(layer), cache, layer)
@@ -297,7 +312,7 @@ class GPT(Module):
         use_cache: bool = True,
     ) -> np.ndarray:
         """Go on from ids (B, T) for max_new_tokens -> int array (B, T + new). See generate.py."""
-        ids = check_ids("ids", ids, self.config.vocab_size)
+        ids = to_numpy(check_ids("ids", ids, self.config.vocab_size))
         return generate(
             self._next_logits, ids, max_new_tokens, self.config.block_size,
             temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng,
@@ -327,6 +342,9 @@ class GPT(Module):
         try:
             config = GPTConfig(**meta["config"])
             weights = arrays["model"]
+            numbers = sum(w.size for w in weights.values())
+            if numbers != config.parameter_count:  # before room is made for them
+                raise ValueError(f"{config.parameter_count:,} weights expected, {numbers:,} found")
             model = cls(config, device=device, dtype=weights["wte.weight"].dtype)
             model.load_state_dict(weights)
         except (KeyError, TypeError, ValueError) as error:
@@ -334,13 +352,17 @@ class GPT(Module):
         return model
 
 
-def _position_tables(config: GPTConfig, dtype: Any) -> tuple[np.ndarray, ...]:
-    """rope: cos and sin (block_size, D / 2); sinusoidal: a table (block_size, C); else none."""
-    positions = np.arange(config.block_size)
+@functools.lru_cache(maxsize=16)
+def _position_tables(
+    config: GPTConfig, start: int, stop: int, dtype: Any
+) -> tuple[np.ndarray, ...]:
+    """Rows start .. stop of what the positions say, T of them. rope: cos and sin (T, D / 2);
+    sinusoidal: a table (T, C); else none."""
+    positions = np.arange(start, stop)
     if config.position == "rope":
         return rope_tables(positions, config.head_size, config.rope_base, dtype)
     if config.position == "sinusoidal":  # Vaswani et al. 2017, arXiv:1706.03762, section 3.5
-        table = np.empty((config.block_size, config.n_embd), dtype)
+        table = np.empty((len(positions), config.n_embd), dtype)
         table[:, 1::2], table[:, 0::2] = rope_tables(positions, config.n_embd, dtype=dtype)
         return (table,)
     return ()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .backend import one_blas_thread, thread_map, threads
-from .tensor import Tensor
+from .tensor import Tensor, as_array
 
 BLOCK = 1 << 17  # elements at a time: few enough for the cache, enough to be worth the calls
 
@@ -112,7 +112,7 @@ class Optimizer:
         def square(block):
             return self.grad[block] @ self.grad[block]
 
-        norm = np.asarray(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
+        norm = as_array(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
         if max_norm < norm < math.inf:
             self.grad *= max_norm / (float(norm) + 1e-6)
         return norm

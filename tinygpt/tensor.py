@@ -56,11 +56,16 @@ def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) ->
 
 def _result(array: Any, node: Node | None, slot: int) -> Tensor:
     y = Tensor.__new__(Tensor)
-    y.data = np.asarray(array) if isinstance(array, np.generic) else array
+    y.data = as_array(array)
     y.grad = None
     y.requires_grad = node is not None
     y._origin = None if node is None else (node, slot)
     return y
+
+
+def as_array(x: Any) -> Any:
+    """Where an array would have no axes, NumPy gives a number instead: make it an array again."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
 
 
 def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -> None:
@@ -103,7 +108,7 @@ def _gradients(node: Node, dys: list) -> tuple:
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
-    dys = [np.asarray(dy) if isinstance(dy, np.generic) else dy for dy in dys]
+    dys = [as_array(dy) for dy in dys]
     code = getattr(node.backward, "__code__", None)
     if None in node.sources and code is not None and "needs" in code.co_varnames:
         return node.backward(*dys, needs=[source is not None for source in node.sources])
