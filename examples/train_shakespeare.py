@@ -124,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
         optimizer.load_state_dict({**arrays["optimizer"], **meta["optimizer"]})
         loader.load_state_dict(meta["loader"])
 
+    stop = StopOnSignal()
     n_parameters = sum(p.size for p in model.parameters())
     where = f"{threads()} threads" if device == "cpu" else "the GPU"
     say(f"{n_parameters:,} parameters, {steps:,} steps of {B} x {T} tokens on {where}, into {out}")
@@ -149,7 +150,6 @@ def main(argv: list[str] | None = None) -> None:
         save()  # from here on, whatever happens, there is something to go on from
     log = out / "log.jsonl"
     forget_after(progress.step, log)
-    stop = StopOnSignal()
     started = time.monotonic()
     loss = math.nan
     bar = tqdm(total=steps, initial=progress.step, unit="step", leave=False, disable=None)
@@ -378,18 +378,19 @@ def read_log(log: Path) -> list[dict[str, Any]]:
 def forget_after(step: int, log: Path) -> None:
     """Take out of the log what a run that goes on from `step` will log again."""
     kept = [json.dumps(entry) + "\n" for entry in read_log(log) if entry["step"] <= step]
-    unfinished = log.with_name("log.jsonl.tmp")
-    write(unfinished, "".join(kept))
-    os.replace(unfinished, log)
+    write(log, "".join(kept))
 
 
 def write(file: Path, text: str, mode: str = "w") -> None:
-    """Write text through to the disk; an error says what is lost and what is not."""
+    """Write text, or append it ("a"), through to the disk; an error says what is still there."""
+    begun = file if mode == "a" else file.with_name(f"{file.name}.tmp")
     try:
-        with open(file, mode, encoding="utf-8") as stream:
+        with open(begun, mode, encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+        if begun != file:
+            os.replace(begun, file)  # the whole of it, or what was there before
     except OSError as error:
         raise OSError(
             error.errno,

@@ -245,6 +245,7 @@ def test_gradients_of_every_option(options, monkeypatch):
     errors = gradcheck_parameters(model, lambda: model(ids, rng=(3, 1)))
     assert set(errors) == set(model.state_dict())
     assert max(errors.values()) < 1e-6
+    assert model.config.parameter_count == sum(p.size for p in model.parameters())
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])

@@ -16,7 +16,7 @@ from .backend import resolve_device, to_numpy
 from .generate import generate
 from .nn import Embedding, LayerNorm, Linear, Module, RMSNorm, check_ids
 from .ops.rope import rope_tables
-from .rng import Key, Rng, as_key
+from .rng import Key, Rng, as_generator, as_key
 from .tensor import Tensor, no_grad
 
 ACTIVATIONS = {
@@ -82,6 +82,9 @@ class GPTConfig:
                 f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; "
                 f"try n_kv_head={_nearest_divisor(self.n_head, self.kv_heads)}"
             )
+        for name in ("dropout", "rope_base"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
         for name, allowed in (
@@ -236,8 +239,12 @@ class GPT(Module):
     def __init__(
         self, config: GPTConfig, rng: Any = 0, device: str = "cpu", dtype: Any = "float32"
     ):
+        if not isinstance(config, GPTConfig):
+            raise TypeError(f"GPT takes a GPTConfig, not {type(config).__name__}")
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"weights are floats, such as float32, not {np.dtype(dtype)}")
         self.config = config
-        rng = np.random.default_rng(rng)
+        rng = as_generator(rng)
         self.wte = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
         if config.position == "learned":
             self.wpe = Embedding(config.block_size, config.n_embd, rng, dtype=dtype)
@@ -313,6 +320,8 @@ class GPT(Module):
     ) -> np.ndarray:
         """Go on from ids (B, T) for max_new_tokens -> int array (B, T + new). See generate.py."""
         ids = to_numpy(check_ids("ids", ids, self.config.vocab_size))
+        if stop is not None:
+            check_ids("stop", stop, self.config.vocab_size)
         return generate(
             self._next_logits, ids, max_new_tokens, self.config.block_size,
             temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng,
@@ -329,6 +338,8 @@ class GPT(Module):
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
+        if tokenizer is not None and not hasattr(tokenizer, "to_dict"):
+            raise TypeError(f"expected a tokenizer, not {type(tokenizer).__name__}")
         meta = {
             "config": asdict(self.config),
             "tokenizer": None if tokenizer is None else tokenizer.to_dict(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .rng import as_generator
 from .vjp import is_float, vjp
 
 EACH_ENTRY, DIRECTIONS = 64, 6  # larger arguments are checked along this many directions
@@ -42,7 +43,13 @@ def gradcheck(
 
     Raises GradientError, naming function, argument and both numbers.
     """
-    rng = np.random.default_rng(rng)
+    rng = as_generator(rng)
+    if not callable(f):
+        raise TypeError(f"f must be an op or a function of Tensors, not {type(f).__name__}")
+    if not eps > 0:
+        raise ValueError(f"eps must be above 0, not {eps}")
+    if not any(map(is_float, arrays)):
+        raise TypeError("there is nothing to check: none of the arguments is an array of floats")
     op = _as_op(f, arrays)
     name = getattr(getattr(f, "func", f), "__name__", type(f).__name__)
     labels = _argument_names(f, len(arrays))

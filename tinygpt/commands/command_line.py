@@ -21,22 +21,23 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word = unknown[0].partition("=")[0]
             kind = "option" if word.startswith("-") else "argument"
-            self.error(f"unknown {kind} {word}; {_nearest(word, self._option_string_actions)}")
+            options = self._option_string_actions
+            self.error(f"unknown {kind} {word}; {_nearest(word, options, '--help lists all')}")
         return options, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             name = action.option_strings[0] if action.option_strings else "command"
-            there = f"choose from {', '.join(map(str, action.choices))}"
+            there = f"there are {', '.join(action.choices)}"
             self.error(f"unknown {name} {value}; {_nearest(value, action.choices, there)}")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n")  # without pages of usage before it
 
 
-def _nearest(word: str, known: Iterable[str], otherwise: str = "--help lists all") -> str:
+def _nearest(word: str, known: Iterable[str], all_of_them: str) -> str:
     found = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {found[0]}?" if found else otherwise
+    return f"did you mean {found[0]}? ({all_of_them})" if found else all_of_them
 
 
 def positive(kind: type) -> Callable[[str], Any]:

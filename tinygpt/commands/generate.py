@@ -30,10 +30,15 @@ def run(options: argparse.Namespace) -> int:
     if not isinstance(meta.get("tokenizer"), dict):
         raise ValueError(f"{options.model} was saved without a tokenizer, so it cannot read text")
     tokenizer = from_dict(meta["tokenizer"], source=str(options.model))
+    model = GPT.load(options.model, device=resolve_device(options.device))
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"{options.model} holds a model of {model.config.vocab_size} tokens, and a tokenizer "
+            f"of {tokenizer.vocab_size}: they do not belong together"
+        )
     prompt = tokenizer.encode(options.prompt)
     if not prompt:
         raise ValueError("--prompt is empty; give at least one character to go on from")
-    model = GPT.load(options.model, device=resolve_device(options.device))
     ids = model.generate(
         [prompt],
         options.max_new_tokens,

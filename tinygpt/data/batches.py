@@ -21,8 +21,8 @@ def split(tokens: Tokens, fraction: float = 0.1) -> tuple[Tokens, Tokens]:
 
     Validation gets `fraction` of the length, rounded up. Both are views, where tokens are an array.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction must lie between 0 and 1, not {fraction}")
+    if not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1, not {fraction!r}")
     n_train = len(tokens) - math.ceil(len(tokens) * fraction)
     return tokens[:n_train], tokens[n_train:]
 
