@@ -61,6 +61,8 @@ def test_config_is_frozen():
         ({"activation": "mish"}, "activation must be one of .*'swiglu'.* not 'mish'"),
         ({"position": "rope", "n_embd": 15, "n_head": 5}, "n_embd / n_head = 3, an odd number"),
         ({"position": "sinusoidal", "n_embd": 15, "n_head": 5}, "need an even n_embd, not 15"),
+        ({"bias": "no"}, "bias must be True or False, not 'no'"),
+        ({"dropout": "high"}, "dropout must be a number, not 'high'"),
         ({"rope_base": 0.0}, "rope_base must be above 0, not 0.0"),
         ({"rope_base": math.nan}, "rope_base must be above 0, not nan"),
     ],
