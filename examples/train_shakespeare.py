@@ -17,7 +17,10 @@ import contextlib
 import hashlib
 import json
 import math
+import os
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, fields
@@ -28,8 +31,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoint, data, evaluate
-from tinygpt.backend import resolve_device, threads, to_device, to_numpy
+from tinygpt.backend import resolve_device, threads, to_numpy
 from tinygpt.commands import plot
+from tinygpt.commands.command_line import Parser, natural, positive, run
 from tinygpt.optim import Optimizer, warmup_cosine
 from tinygpt.parallel import micro_batch_count
 from tinygpt.tokenizers import BPE, Char, from_dict
@@ -76,18 +80,20 @@ class Progress:
     elapsed_seconds: float = 0.0  # of training, without evaluation
     best_val_loss: float | None = None
     skipped_steps: int = 0
+    skipped_in_a_row: int = 0
     new_steps: int = 0  # since the last evaluation, as the next two
     new_loss: float = 0.0  # summed over them
     new_seconds: float = 0.0
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # every step is checked below
 def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     device = resolve_device(options.get("device", "auto"))
     resuming = "resume" in options
     if resuming:
         out = Path(options["resume"])
-        arrays, meta, _ = checkpoint.load(out / "checkpoint")
+        arrays, meta = load_run(out)
         settings = changed(meta["settings"], options)
         progress = Progress(**meta["progress"])
     else:
@@ -113,14 +119,14 @@ def main(argv: list[str] | None = None) -> None:
     model = GPT(config, rng=settings["seed"], device=device)
     optimizer = make_optimizer(model, settings)
     loader = data.Loader(train_tokens, T, B, seed=settings["seed"])
-    val_ids, val_targets = (to_device(a, device) for a in data.windows(val_tokens, T))
+    val_ids, val_targets = data.windows(val_tokens, T)
     bytes_per_token = len(tokenizer.decode_bytes(val_tokens[1:])) / (len(val_tokens) - 1)
     if resuming:
         model.load_state_dict(arrays["model"])
         optimizer.load_state_dict({**arrays["optimizer"], **meta["optimizer"]})
         loader.load_state_dict(meta["loader"])
 
-    out.mkdir(parents=True, exist_ok=True)
+    stop = StopOnSignal()
     n_parameters = sum(p.size for p in model.parameters())
     where = f"{threads()} threads" if device == "cpu" else "the GPU"
     say(f"{n_parameters:,} parameters, {steps:,} steps of {B} x {T} tokens on {where}, into {out}")
@@ -142,34 +148,36 @@ def main(argv: list[str] | None = None) -> None:
         groups = {"model": model.state_dict(), "optimizer": moments}
         checkpoint.save(out / "checkpoint", progress.step, groups, meta)
 
+    if not resuming:
+        save()  # from here on, whatever happens, there is something to go on from
     log = out / "log.jsonl"
     forget_after(progress.step, log)
-    stop = StopOnSignal()
     started = time.monotonic()
-    bad_steps, loss = 0, math.nan
+    loss = math.nan
     bar = tqdm(total=steps, initial=progress.step, unit="step", leave=False, disable=None)
 
     while progress.step < steps:
         before = time.perf_counter()
-        ids, targets = (to_device(a, device) for a in next(loader))
+        ids, targets = next(loader)
         rng = (settings["seed"], progress.step)
         loss = float(accumulate_gradients(model.loss, ids, targets, rng=rng))
         norm = float(optimizer.clip_grad_norm(settings["clip"]))
         lr_scale = warmup_cosine(
             progress.step, steps, settings["warmup"], final=settings["final_lr"]
         )
+        progress.step += 1
         if math.isfinite(loss) and math.isfinite(norm):
             optimizer.step(lr_scale)
             progress.new_steps += 1
             progress.new_loss += loss
-            bad_steps = 0
+            progress.skipped_in_a_row = 0
         else:
             progress.skipped_steps += 1
-            bad_steps += 1
-            if bad_steps == BAD_STEPS:
+            progress.skipped_in_a_row += 1
+            say(f"step {progress.step:,} skipped: {what_is_not_finite(model, loss)}")
+            if progress.skipped_in_a_row == BAD_STEPS:
                 raise SystemExit(why_not_finite(model, loss, progress, out))
         optimizer.zero_grad()
-        progress.step += 1
         seconds = time.perf_counter() - before
         progress.new_seconds += seconds
         bar.set_postfix_str(f"loss {loss:.3f}, {B * T / seconds:,.0f} tokens/s", refresh=False)
@@ -190,8 +198,7 @@ def main(argv: list[str] | None = None) -> None:
                 "elapsed_seconds": progress.elapsed_seconds,
                 "skipped_steps": progress.skipped_steps,
             }
-            with open(log, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+            write(log, json.dumps(entry) + "\n", "a")
             say(
                 "step {step:,}: training {train_loss:.4f}, validation {val_loss:.4f} nats, "
                 "{elapsed_seconds:.1f} s, {tokens_per_second:,.0f} tokens/s".format(**entry)
@@ -209,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
             bar.close()
             why = "the time limit" if timed_out else stop.signal
             say(f"stopped by {why} at step {progress.step:,} of {steps:,}; all is saved. To go on:")
-            say(f"    python {sys.argv[0]} --resume {out}")
+            say(f"    {how_to_go_on(out, options)}")
             return
 
     bar.close()
@@ -229,9 +236,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse(argv: list[str] | None) -> dict[str, Any]:
     """The options that were given, by name; those that were not are not there."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Train a GPT on Shakespeare, or on any text.",
-        allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
     add = parser.add_argument
@@ -245,7 +251,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add("--lr", type=positive(float), help="peak learning rate (with Muon: that of the matrices)")
     add("--eval-interval", type=positive(int), help="steps between evaluations")
     add("--save-interval", type=positive(int), help="steps between saves (default: as above)")
-    add("--seed", type=int, help="for weights, batches and dropout (default: 0)")
+    add("--seed", type=natural, help="for weights, batches and dropout (default: 0)")
     add("--text", metavar="FILE", help="a UTF-8 text to learn (default: tinyshakespeare)")
     add("--tokenizer", choices=("char", "bpe"), help="default: char")
     add("--vocab-size", type=positive(int), help="of the bpe tokenizer (default: 1024)")
@@ -271,19 +277,6 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def positive(kind: type) -> Any:
-    """A reader of positive numbers of this kind, for argparse."""
-
-    def read(word: str):
-        value = kind(word)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{word} is not above 0")
-        return value
-
-    read.__name__ = "whole number" if kind is int else "number"
-    return read
-
-
 def fresh_settings(options: dict[str, Any]) -> dict[str, Any]:
     settings = {"seed": 0, "text": None, "tokenizer": "char", "vocab_size": 1024}
     settings |= PRESETS[options.get("preset", "default")]
@@ -303,6 +296,31 @@ def changed(settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
     return settings | {name: options[name] for name in options if name in CHANGEABLE}
 
 
+def load_run(out: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+    """-> the arrays and settings that main's save() wrote; ValueError where it wrote others."""
+    if not (out / "checkpoint" / "checkpoint.json").exists():
+        raise ValueError(
+            f"there is no run to go on with in {out}: {out / 'checkpoint'} holds no checkpoint; "
+            "--resume takes the folder into which a run wrote, such as runs/default-1"
+        )
+    arrays, meta, _ = checkpoint.load(out / "checkpoint")
+    names = {
+        "config", "tokenizer", "settings", "progress", "loader", "optimizer", "text_sha256", "cut",
+    }  # fmt: skip
+    in_every_run = fresh_settings({}).keys() & fresh_settings({"preset": "nanogpt"}).keys()
+    if not (
+        set(arrays) == {"model", "optimizer"}
+        and set(meta) == names
+        and set(meta["settings"]) >= in_every_run
+        and set(meta["progress"]) == set(asdict(Progress()))
+    ):
+        raise ValueError(
+            f"{out / 'checkpoint'} was saved by something else than a run of this script (as it is "
+            "now), so there is no going on from it"
+        )
+    return arrays, meta
+
+
 def new_folder(out: str | None, preset: str) -> Path:
     """The folder for a new run, which must not have a run in it. Not created yet."""
     if out is None:
@@ -310,9 +328,12 @@ def new_folder(out: str | None, preset: str) -> Path:
         folder = next(name for name in names if not name.exists())
     else:
         folder = Path(out)
-        if (folder / "log.jsonl").exists() or (folder / "checkpoint").exists():
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file; --out takes a folder, or a new name for one")
+        if (folder / "checkpoint" / "checkpoint.json").exists():
             raise ValueError(
-                f"{folder} has a run in it already; go on with it by --resume {folder}, "
+                f"{folder} has a run in it already; go on with it by "
+                f"--resume {shlex.quote(str(folder))}, "
                 "or choose another folder"
             )
     return folder
@@ -356,7 +377,25 @@ def forget_after(step: int, log: Path) -> None:
     """Take out of the log what a run that goes on from `step` will log again."""
     entries = plot.read_log(log) if log.exists() else []
     kept = [json.dumps(entry) + "\n" for entry in entries if entry["step"] <= step]
-    log.write_text("".join(kept), encoding="utf-8")
+    write(log, "".join(kept))
+
+
+def write(file: Path, text: str, mode: str = "w") -> None:
+    """Write text, or append it ("a"), through to the disk; an error says what is still there."""
+    begun = file if mode == "a" else file.with_name(f"{file.name}.tmp")
+    try:
+        with open(begun, mode, encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if begun != file:
+            os.replace(begun, file)  # the whole of it, or what was there before
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{file} cannot be written: {error.strerror}; the last checkpoint is intact, and "
+            f"--resume {shlex.quote(str(file.parent))} goes on from it",
+        ) from error
 
 
 # ---- in the loop, and after it ------------------------------------------------------------------
@@ -366,6 +405,14 @@ def say(line: str) -> None:
     """Print without tearing the progress bar."""
     tqdm.write(line)
     sys.stdout.flush()
+
+
+def how_to_go_on(out: Path, options: dict[str, Any]) -> str:
+    """The command that resumes this run, as one would type it."""
+    words = [sys.executable, sys.argv[0], "--resume", str(out)]
+    if "device" in options:
+        words += ["--device", options["device"]]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 class StopOnSignal:
@@ -381,14 +428,18 @@ class StopOnSignal:
         signal.signal(number, signal.SIG_DFL)
 
 
-def why_not_finite(model: GPT, loss: float, progress: Progress, out: Path) -> str:
-    """What to say when a run gives up."""
+def what_is_not_finite(model: GPT, loss: float) -> str:
     named = model.named_parameters()
     bad = (name for name, p in named if not bool(np.isfinite(p.grad).all()))
+    return f"loss {loss}, first gradient that is not finite: {next(bad, 'none')}"
+
+
+def why_not_finite(model: GPT, loss: float, progress: Progress, out: Path) -> str:
+    """What to say when a run gives up."""
     return (
-        f"loss {loss}: {progress.skipped_steps} steps were not finite, up to step {progress.step}. "
-        f"The first gradient that is not: {next(bad, 'none, only the loss')}. Nothing of it was "
-        f"saved; try a lower --lr, from the start or with the checkpoint in {out}"
+        f"error: {progress.skipped_steps} steps were not finite, up to step {progress.step} "
+        f"({what_is_not_finite(model, loss)}); nothing of them was saved: try a lower --lr, from "
+        f"the start or with the checkpoint in {out}"
     )
 
 
@@ -399,12 +450,9 @@ def write_sample(out: Path, tokenizer: BPE | Char) -> None:
     prompt = tokenizer.encode("\n") if knows_newline else [0]
     ids = model.generate([prompt], 500, temperature=0.8, rng=0)
     sample = tokenizer.decode(ids[0, len(prompt) :])
-    (out / "sample.txt").write_text(sample + "\n", encoding="utf-8")
+    write(out / "sample.txt", sample + "\n")
     say(f"\n{sample}\n")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run(main))

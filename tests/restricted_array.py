@@ -12,11 +12,15 @@ FUNCTIONS = [
     "triu", "unique", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 ALLOWED = {getattr(np, name) for name in FUNCTIONS}
-TAKES_HOST_ARRAYS = {np.asarray}
 
 
 class RestrictedArray(NDArrayOperatorsMixin):
-    """Arithmetic takes arrays of this kind and Python numbers; .get() gives the NumPy array."""
+    """Arithmetic takes arrays of this kind and Python numbers; .get() gives the NumPy array.
+
+    may_wait: whether Python may look at a number, which CuPy allows, and ops must not do.
+    """
+
+    may_wait = False
 
     def __init__(self, array):
         self._array = np.asarray(array)
@@ -39,11 +43,28 @@ class RestrictedArray(NDArrayOperatorsMixin):
     def __setitem__(self, key, value):
         self._array[_to_host(key)] = _to_host(value)
 
-    # A GPU's number has to be waited for and copied before Python can look at it.
-    def _refuse(self, *args, **options):
-        raise TypeError("an op waits for the GPU here, or mixes its arrays with NumPy's")
+    def item(self):
+        # A GPU's number has to be waited for and copied before Python can look at it.
+        if not self.may_wait:
+            raise TypeError("an op waits for the GPU here")
+        return self._array.item()
 
-    __float__ = __int__ = __bool__ = __index__ = __iter__ = __array__ = _refuse
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __bool__(self):
+        return bool(self.item())
+
+    def __iter__(self):
+        return iter([self[i] for i in range(len(self))])
+
+    def __array__(self, *args, **options):
+        raise TypeError("CuPy's arrays are not made NumPy's without being told to")
+
+    __index__ = __array__
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
         if method != "__call__" or ufunc is np.vecdot or set(options) - {"dtype", "casting"}:
@@ -60,7 +81,9 @@ class RestrictedArray(NDArrayOperatorsMixin):
     def __array_function__(self, function, types, args, options):
         if function not in ALLOWED:
             raise TypeError(f"np.{function.__name__} is not among the functions known from CuPy")
-        if function not in TAKES_HOST_ARRAYS:
+        if function is np.asarray:  # the way from the host to the device; NumPy's are welcome
+            args = [x._array if isinstance(x, RestrictedArray) else x for x in args]
+        else:
             args = _to_host(args)
             options = {name: _to_host(value) for name, value in options.items()}
         return _to_restricted(function(*args, **options))
@@ -75,8 +98,8 @@ def _method(name):
 
 
 METHODS = [
-    "argmax", "astype", "copy", "max", "mean", "min", "repeat", "reshape", "squeeze", "sum",
-    "swapaxes", "transpose",
+    "all", "any", "argmax", "astype", "copy", "max", "mean", "min", "repeat", "reshape", "squeeze",
+    "sum", "swapaxes", "transpose",
 ]  # fmt: skip
 for _name in METHODS:
     setattr(RestrictedArray, _name, _method(_name))

@@ -24,7 +24,7 @@ def test_cuda_without_cupy_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     assert resolve_device("auto") == "cpu"
     for use in (lambda: resolve_device("cuda"), lambda: to_device(np.ones(2), "cuda")):
-        with pytest.raises(RuntimeError, match=r'pip install "tinygpt\[cuda12\]"'):
+        with pytest.raises(RuntimeError, match=r'-m pip install "tinygpt\[cuda12\]"'):
             use()
 
 

@@ -62,6 +62,8 @@ def test_config_is_frozen():
         ({"activation": "mish"}, "activation must be one of .*'swiglu'.* not 'mish'"),
         ({"position": "rope", "n_embd": 15, "n_head": 5}, "n_embd / n_head = 3, an odd number"),
         ({"position": "sinusoidal", "n_embd": 15, "n_head": 5}, "need an even n_embd, not 15"),
+        ({"bias": "no"}, "bias must be True or False, not 'no'"),
+        ({"dropout": "high"}, "dropout must be a number, not 'high'"),
         ({"rope_base": 0.0}, "rope_base must be above 0, not 0.0"),
         ({"rope_base": math.nan}, "rope_base must be above 0, not nan"),
     ],
@@ -246,6 +248,7 @@ def test_gradients_of_every_option(options, monkeypatch):
     errors = gradcheck_parameters(model, lambda: model(ids, rng=(3, 1)))
     assert set(errors) == set(model.state_dict())
     assert max(errors.values()) < 1e-6
+    assert model.config.parameter_count == sum(p.size for p in model.parameters())
 
 
 def test_remat_keeps_less_and_changes_no_bit():

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from .commands import generate, gradcheck, graph, plot
+from .commands import command_line, generate, gradcheck, graph, plot
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tinygpt",
-        description="A GPT you can read to the bottom.",
-        allow_abbrev=False,
+    parser = command_line.Parser(
+        prog="python -m tinygpt", description="A GPT you can read to the bottom."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (gradcheck, generate, plot, graph):
         name = module.__name__.rpartition(".")[2]
         summary = str(module.__doc__).partition("\n")[0]
-        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        command = commands.add_parser(name, help=summary, description=summary)
         module.add_options(command)
         command.set_defaults(run=module.run)
     options = parser.parse_args(argv)
-    try:
-        return options.run(options)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return command_line.run(options.run, options)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import contextvars
 import ctypes
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,15 +31,32 @@ def cupy():
         import cupy
     except ImportError as error:
         raise RuntimeError(
-            'device "cuda" needs CuPy, which is not installed; '
-            'try: pip install "tinygpt[cuda12]" (or [cuda13], for a driver of version 580 or newer)'
+            f'device "cuda" needs CuPy, which is not installed; {INSTALL}'
         ) from error
     if not cupy.cuda.is_available():
         raise RuntimeError(
             'device "cuda" needs an NVIDIA GPU and its driver, and CuPy finds none; '
             'try device "cpu", or check that nvidia-smi lists a GPU'
         )
+    _check_that_it_computes(cupy)
     return cupy
+
+
+INSTALL = (
+    f'try: {shlex.quote(sys.executable)} -m pip install "tinygpt[cuda12]" '
+    "(or [cuda13], for a driver of version 580 or newer)"
+)
+
+
+@functools.cache
+def _check_that_it_computes(cupy) -> None:
+    """A GPU and its driver are not enough: CuPy compiles its kernels when they are first needed."""
+    try:
+        int(cupy.ones(2, "int32").sum())
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"CuPy finds a GPU but cannot compute on it ({error}); {INSTALL}"
+        ) from error
 
 
 def resolve_device(device: str) -> str:
@@ -68,6 +86,11 @@ def to_numpy(array: Any) -> np.ndarray:
     if hasattr(array, "get"):  # CuPy's way
         array = array.get()
     return np.asarray(array)
+
+
+def as_array(x: Any) -> Any:
+    """Where an array would have no axes, NumPy gives a number instead: make it an array again."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
 
 
 # ---- threads ------------------------------------------------------------------------------------

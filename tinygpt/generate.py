@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .backend import to_numpy
+from .rng import as_generator
 
 
 def generate(
@@ -41,6 +42,12 @@ def generate(
         raise ValueError(
             f"ids must have shape (batch, time), not {ids.shape}; for one, use ids[None]"
         )
+    for name, value in (("max_new_tokens", max_new_tokens), ("top_k", top_k)):
+        if value is not None and not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} must be a whole number, not {value!r}")
+    for name, number in (("temperature", temperature), ("top_p", top_p)):
+        if number is not None and not isinstance(number, int | float | np.number):
+            raise TypeError(f"{name} must be a number, not {number!r}")
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be at least 0, not {max_new_tokens}")
     if not temperature >= 0:
@@ -49,7 +56,7 @@ def generate(
         raise ValueError(f"top_k must be at least 1, not {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-    rng = np.random.default_rng(rng)
+    rng = as_generator(rng)
     done = np.zeros(len(ids), bool)
     seen, cache = ids[:, -block_size:], None
     fresh = seen  # what the cache does not hold yet
@@ -79,13 +86,14 @@ def sample(
     rng: Any = 0,
 ) -> np.ndarray:
     """Draw a token for each row: logits (B, V) -> ids (B,). The options are those of `generate`."""
-    rng = np.random.default_rng(rng)
+    rng = as_generator(rng)
     if np.isnan(logits).any():
         raise ValueError("the model's logits are not numbers (nan), so there is nothing to choose")
     if temperature == 0:
         return logits.argmax(axis=-1)
     z = logits.astype("float64")
-    z = (z - z.max(axis=-1, keepdims=True)) / temperature
+    with np.errstate(over="ignore"):  # towards -inf, for temperatures near 0
+        z = (z - z.max(axis=-1, keepdims=True)) / temperature
     order = np.argsort(-z, axis=-1, kind="stable")  # likeliest first
     p = np.exp(np.take_along_axis(z, order, axis=-1))
     if top_k is not None:

@@ -12,11 +12,11 @@ import numpy as np
 
 from . import checkpoint
 from . import functional as F
-from .backend import resolve_device
+from .backend import resolve_device, to_numpy
 from .generate import generate
 from .nn import Embedding, LayerNorm, Linear, Module, RMSNorm, check_ids
 from .ops.rope import rope_tables
-from .rng import Key, Rng, as_key
+from .rng import Key, Rng, as_generator, as_key
 from .tensor import Tensor, no_grad
 from .vjp import remat
 
@@ -85,6 +85,12 @@ class GPTConfig:
                 f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; "
                 f"try n_kv_head={_nearest_divisor(self.n_head, self.kv_heads)}"
             )
+        for name in ("bias", "tie_weights", "qk_norm", "zero_init_residual", "remat"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        for name in ("dropout", "rope_base"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
         for name, allowed in (
@@ -117,6 +123,19 @@ class GPTConfig:
         if self.n_inner is not None:
             return self.n_inner
         return 4 * self.n_embd if self.activation != "swiglu" else -(-8 * self.n_embd // 96) * 32
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers a model learns: weights and biases, each shared one once."""
+        C, inner, bias = self.n_embd, self.inner_size, int(self.bias)
+        qkv = C + 2 * self.kv_heads * self.head_size
+        up = 2 * inner if self.activation == "swiglu" else inner
+        norm = C if self.norm == "rms_norm" else C + bias * C
+        attention = C * qkv + C * C + bias * (qkv + C)
+        mlp = C * up + inner * C + bias * (up + C)
+        tables = self.vocab_size * (1 if self.tie_weights else 2)
+        tables += self.block_size if self.position == "learned" else 0
+        return tables * C + self.n_layer * (2 * norm + attention + mlp) + norm
 
 
 def _nearest_divisor(n: int, wanted: int) -> int:
@@ -226,8 +245,12 @@ class GPT(Module):
     def __init__(
         self, config: GPTConfig, rng: Any = 0, device: str = "cpu", dtype: Any = "float32"
     ):
+        if not isinstance(config, GPTConfig):
+            raise TypeError(f"GPT takes a GPTConfig, not {type(config).__name__}")
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"weights are floats, such as float32, not {np.dtype(dtype)}")
         self.config = config
-        rng = np.random.default_rng(rng)
+        rng = as_generator(rng)
         self.wte = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
         if config.position == "learned":
             self.wpe = Embedding(config.block_size, config.n_embd, rng, dtype=dtype)
@@ -235,7 +258,6 @@ class GPT(Module):
         self.ln_f = _norm(config, dtype)
         if not config.tie_weights:
             self.lm_head = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
-        self._positions = _position_tables(config, dtype)
         device = resolve_device(device)
         if device != "cpu":
             self.to(device)
@@ -252,6 +274,7 @@ class GPT(Module):
         """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
         targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
         x = self._hidden(ids, rng)
+        targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
         if targets.shape != x.shape[:2]:
             raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
         return F.linear_cross_entropy(x, self._head(), targets)
@@ -272,16 +295,17 @@ class GPT(Module):
                 f"{start + T} tokens do not fit in block_size={config.block_size}; "
                 "give fewer, or use generate(), which keeps to the newest"
             )
-        positions = slice(start, start + T)
+        ids = np.asarray(ids, like=self.wte.weight.data)  # checked where they were
+        positions = _position_tables(config, start, start + T, self.wte.weight.dtype)
         key = as_key(rng) if config.dropout else None
         x = self.wte(ids)  # (B, T, C)
         turn = None
         if config.position == "learned":
-            x = x + self.wpe.weight[positions]
+            x = x + self.wpe.weight[start : start + T]
         elif config.position == "sinusoidal":
-            x = x + np.asarray(self._positions[0][positions], like=x.data)
+            x = x + np.asarray(positions[0], like=x.data)
         elif config.position == "rope":
-            turn = [np.asarray(table[positions], like=x.data) for table in self._positions]
+            turn = [np.asarray(table, like=x.data) for table in positions]
         x = F.dropout(x, config.dropout, key and key.fold(config.n_layer))
         for layer, block in enumerate(self.h):
             f = functools.partial(
@@ -304,7 +328,9 @@ class GPT(Module):
         use_cache: bool = True,
     ) -> np.ndarray:
         """Go on from ids (B, T) for max_new_tokens -> int array (B, T + new). See generate.py."""
-        ids = check_ids("ids", ids, self.config.vocab_size)
+        ids = to_numpy(check_ids("ids", ids, self.config.vocab_size))
+        if stop is not None:
+            check_ids("stop", stop, self.config.vocab_size)
         return generate(
             self._next_logits, ids, max_new_tokens, self.config.block_size,
             temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng,
@@ -321,6 +347,8 @@ class GPT(Module):
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
+        if tokenizer is not None and not hasattr(tokenizer, "to_dict"):
+            raise TypeError(f"expected a tokenizer, not {type(tokenizer).__name__}")
         meta = {
             "config": asdict(self.config),
             "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
@@ -334,6 +362,9 @@ class GPT(Module):
         try:
             config = GPTConfig(**meta["config"])
             weights = arrays["model"]
+            numbers = sum(w.size for w in weights.values())
+            if numbers != config.parameter_count:  # before room is made for them
+                raise ValueError(f"{config.parameter_count:,} weights expected, {numbers:,} found")
             model = cls(config, device=device, dtype=weights["wte.weight"].dtype)
             model.load_state_dict(weights)
         except (KeyError, TypeError, ValueError) as error:
@@ -341,13 +372,17 @@ class GPT(Module):
         return model
 
 
-def _position_tables(config: GPTConfig, dtype: Any) -> tuple[np.ndarray, ...]:
-    """rope: cos and sin (block_size, D / 2); sinusoidal: a table (block_size, C); else none."""
-    positions = np.arange(config.block_size)
+@functools.lru_cache(maxsize=16)
+def _position_tables(
+    config: GPTConfig, start: int, stop: int, dtype: Any
+) -> tuple[np.ndarray, ...]:
+    """Rows start .. stop of what the positions say, T of them. rope: cos and sin (T, D / 2);
+    sinusoidal: a table (T, C); else none."""
+    positions = np.arange(start, stop)
     if config.position == "rope":
         return rope_tables(positions, config.head_size, config.rope_base, dtype)
     if config.position == "sinusoidal":  # Vaswani et al. 2017, arXiv:1706.03762, section 3.5
-        table = np.empty((config.block_size, config.n_embd), dtype)
+        table = np.empty((len(positions), config.n_embd), dtype)
         table[:, 1::2], table[:, 0::2] = rope_tables(positions, config.n_embd, dtype=dtype)
         return (table,)
     return ()

@@ -134,7 +134,10 @@ def check_ids(name: str, ids: Any, n: int, ignored: int | None = None) -> np.nda
     Checked here, because indexing would wrap a negative id around, and on a GPU a large one too.
     """
     ids = ids.data if isinstance(ids, Tensor) else ids
-    ids = ids if hasattr(ids, "dtype") else np.asarray(ids)
+    try:
+        ids = ids if hasattr(ids, "dtype") else np.asarray(ids)
+    except ValueError:
+        raise ValueError(f"{name} must be rows of equal length, of integers") from None
     if ids.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers, not {ids.dtype}")
     if ids.size == 0:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import one_blas_thread, thread_map, threads
+from .backend import as_array, one_blas_thread, thread_map, threads
 from .tensor import Tensor
 
 BLOCK = 1 << 17  # elements at a time: few enough for the cache, enough to be worth the calls
@@ -42,14 +42,20 @@ class Optimizer:
     state_names: tuple[str, ...] = ()  # the flat buffers besides data and grad
 
     def __init__(self, params: Iterable, **defaults: Any):
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"an optimizer takes a list of parameters, not {type(params).__name__}; "
+                "try model.parameters()"
+            )
         params = list(params)
         groups = params if params and isinstance(params[0], dict) else [{"params": params}]
         self.param_groups: list[dict[str, Any]] = [{**defaults, **group} for group in groups]
         for group in self.param_groups:
-            group["params"] = [p for p in group["params"] if p.requires_grad]
             unknown = sorted(set(group) - {"params", *defaults})
             if unknown:
                 raise ValueError(f"unknown options {unknown}; there are {sorted(defaults)}")
+            _check_group(group)
+            group["params"] = [p for p in group["params"] if p.requires_grad]
         self.steps = 0
         self._lay_out()
 
@@ -108,11 +114,13 @@ class Optimizer:
         are. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
         """
         self._check_places()
+        if not max_norm > 0:
+            raise ValueError(f"max_norm must be above 0, not {max_norm}")
 
         def square(block):
             return self.grad[block] @ self.grad[block]
 
-        norm = np.asarray(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
+        norm = as_array(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
         if max_norm < norm < math.inf:
             self.grad *= max_norm / (float(norm) + 1e-6)
         return norm
@@ -352,6 +360,22 @@ def _run(jobs: list[Callable]) -> list:
     with one_blas_thread():
         shares = thread_map(lambda i: [job() for job in jobs[i::n]], range(n))
     return [shares[i % n][i // n] for i in range(len(jobs))]
+
+
+def _check_group(group: dict[str, Any]) -> None:
+    """Parameters must be Tensors, and their options numbers that can work."""
+    group["params"] = list(group.get("params", [None]))
+    if not all(isinstance(p, Tensor) for p in group["params"]):
+        raise TypeError('a group is {"params": [...]} and options, and parameters are Tensors')
+    if "betas" in group and np.shape(group["betas"]) != (2,):
+        raise ValueError(f"betas must be two numbers, not {group['betas']!r}")
+    for name in group.keys() - {"params"}:
+        numbers = group[name] if name == "betas" else [group[name]]
+        means = name in ("betas", "momentum")  # of running means: 1 would never forget
+        end = 1 if means else math.inf
+        if not all(isinstance(n, int | float | np.number) and 0 <= n < end for n in numbers):
+            limit = "at least 0 and below 1" if means else "a finite number from 0 up"
+            raise ValueError(f"{name} must be {limit}, not {group[name]!r}")
 
 
 def _check(params: list[Tensor]) -> None:

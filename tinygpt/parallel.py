@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import keep_freed_memory, one_blas_thread, thread_map, threads
+from .backend import as_array, keep_freed_memory, one_blas_thread, thread_map, threads
 from .rng import Rng, as_key
 from .tensor import deliver_to_leaf, gather_gradients, no_grad
 
@@ -55,7 +55,7 @@ def accumulate_gradients(
 
     leaves = list(dict.fromkeys(leaf for _, gradients in results for leaf in gradients))
     thread_map(add, [leaves[i :: threads()] for i in range(threads())])
-    return np.asarray(sum(total for total, _ in results))
+    return as_array(sum(total for total, _ in results))
 
 
 def evaluate(
@@ -70,7 +70,7 @@ def evaluate(
                 total = total + loss(*arguments, **options).data * share
         return total
 
-    return np.asarray(sum(_on_every_core(forward, ids, targets, rng, micro_batches)))
+    return as_array(sum(_on_every_core(forward, ids, targets, rng, micro_batches)))
 
 
 def micro_batch_count(B: int, T: int) -> int:

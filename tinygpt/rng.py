@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,16 @@ class Key:
 
 
 Rng: TypeAlias = "int | tuple[int, ...] | np.random.Generator | Key | None"  # what users may give
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """A numpy Generator from an int, or the one that was given. ValueError for anything else."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"rng must be an int from 0 up or a numpy Generator, not {rng!r}"
+        ) from None
 
 
 def as_key(rng: Rng) -> Key | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .backend import as_array
 
 _numbers = itertools.count()
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -56,7 +57,7 @@ def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) ->
 
 def _result(array: Any, node: Node | None, slot: int) -> Tensor:
     y = Tensor.__new__(Tensor)
-    y.data = np.asarray(array) if isinstance(array, np.generic) else array
+    y.data = as_array(array)
     y.grad = None
     y.requires_grad = node is not None
     y._origin = None if node is None else (node, slot)
@@ -96,17 +97,14 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
 def _gradients(node: Node, dys: list) -> tuple:
     """Call the node's backward. One that takes `needs` leaves out the products nobody asked for."""
     if node.backward is None:
-        raise RuntimeError(
-            "backward() came here before and freed what was saved; compute the loss again first"
-        )
+        raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
-    dys = [np.asarray(dy) if isinstance(dy, np.generic) else dy for dy in dys]
-    if None in node.sources:
-        code = getattr(node.backward, "__code__", None)
-        if code is not None and "needs" in code.co_varnames:
-            return node.backward(*dys, needs=[source is not None for source in node.sources])
+    dys = [as_array(dy) for dy in dys]
+    code = getattr(node.backward, "__code__", None)
+    if None in node.sources and code is not None and "needs" in code.co_varnames:
+        return node.backward(*dys, needs=[source is not None for source in node.sources])
     return node.backward(*dys)
 
 

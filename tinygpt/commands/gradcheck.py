@@ -11,10 +11,11 @@ import numpy as np
 from ..cases import cases
 from ..gpt import GPT, GPTConfig
 from ..gradcheck import GradientError, gradcheck
+from .command_line import natural
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="of the inputs (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the inputs (default: 0)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -190,6 +190,8 @@ class BPE:
         ValueError where vocab_size is below 256 and the special tokens, or more than the text has
         pairs for.
         """
+        if not isinstance(vocab_size, int):
+            raise TypeError(f"vocab_size must be a whole number, not {vocab_size!r}")
         special_tokens = checked_special_tokens(special_tokens)
         n_merges = vocab_size - 256 - len(special_tokens)
         if n_merges < 0:

@@ -1,0 +1,263 @@
+"""A training run that is killed, or out of disk space, at any moment goes on as if nothing was."""
+
+import builtins
+import errno
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from training_script import SCRIPT, assert_same_end, load_script, write_text
+
+from tinygpt import GPT, checkpoint
+
+SMALL = [
+    "--n-layer", "1", "--n-head", "1", "--n-embd", "4", "--block-size", "8", "--batch-size", "3",
+    "--steps", "24", "--eval-interval", "3", "--save-interval", "1", "--device", "cpu",
+    "--dropout", "0.1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script()
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than a run,
+    generate = GPT.generate  # and so does a sample
+    monkeypatch.setattr(GPT, "generate", lambda self, ids, n, **how: generate(self, ids, 5, **how))
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def whole(script, text, tmp_path_factory):
+    """The folder of a run that nothing happened to."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)
+        script.main([*SMALL, "--text", text, "--out", str(out)])
+    return out
+
+
+# ---- SIGKILL ------------------------------------------------------------------------------------
+
+
+def seconds_of_steps(text, out):
+    """How long a process takes from its first step to its last."""
+    child = start(text, out)
+    started = time.monotonic()
+    while not child.stdout.readline().startswith(b"step 24:"):
+        assert child.poll() is None
+    seconds = time.monotonic() - started
+    child.communicate()
+    return seconds
+
+
+def start(text, out, *options, resume=False):
+    """A process that trains, from the moment when it says that it begins."""
+    begin = [*SMALL, "--text", text, "--out", str(out)]
+    command = [sys.executable, SCRIPT, *(["--resume", str(out)] if resume else begin), *options]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    while b"parameters" not in child.stdout.readline():
+        assert child.poll() is None
+    return child
+
+
+def kill_and_go_on(script, text, whole, folder, times, seed):
+    """Kill `times` processes, each at a random instant of its steps; every other one when it goes
+    on after such a kill. -> the steps at which they were killed"""
+    rng = random.Random(seed)
+    seconds = seconds_of_steps(text, folder / "timed")
+    steps = []
+    for number in range(times):
+        out = folder / str(number - number % 2)
+        child = start(text, out, resume=number % 2 == 1)
+        time.sleep(seconds * rng.random())
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        _, _, step = checkpoint.load(out / "checkpoint")  # whole, whenever it was
+        steps.append(step)
+
+        copy = folder / "goes on"
+        shutil.copytree(out, copy)
+        script.main(["--resume", str(copy)])
+        assert_same_end(whole, copy)
+        assert same_weights(GPT.load(whole / "best"), GPT.load(copy / "best"))
+        shutil.rmtree(copy)
+    return steps
+
+
+def same_weights(one, other):
+    return all(
+        np.array_equal(a.data, b.data)
+        for a, b in zip(one.parameters(), other.parameters(), strict=True)
+    )
+
+
+needs_sigkill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+
+
+@needs_sigkill
+def test_a_killed_run_goes_on_with_the_same_bits(script, text, whole, tmp_path):
+    kill_and_go_on(script, text, whole, tmp_path, times=3, seed=0)
+
+
+@needs_sigkill
+@pytest.mark.slow
+def test_fifty_killed_runs_go_on_with_the_same_bits(script, text, whole, tmp_path):
+    steps = kill_and_go_on(script, text, whole, tmp_path, times=50, seed=1)
+    assert len(set(steps)) > 10  # they were killed all over the run
+
+
+def test_a_run_killed_before_its_first_save_starts_again(script, text, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    arguments = [*SMALL, "--steps", "2", "--text", text, "--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(Killed):
+            script.main(arguments)
+    script.main(arguments)
+    assert checkpoint.load(tmp_path / "run" / "checkpoint")[2] == 2
+
+
+# ---- a full disk --------------------------------------------------------------------------------
+
+
+class FullDisk:
+    """From its call number `room` on, nothing can be written: not opened, nor written, nor synced.
+
+    What a failing write is given gets half way. `calls` counts.
+    """
+
+    def __init__(self, monkeypatch, room=None):
+        self.room, self.calls = room, 0
+        self.real_open = builtins.open
+        monkeypatch.setattr(builtins, "open", self.open)
+        monkeypatch.setattr(io, "open", self.open)  # of pathlib
+        for name in ("fsync", "replace", "mkdir"):
+            monkeypatch.setattr(os, name, self.watched(getattr(os, name)))
+
+    def use(self):
+        self.calls += 1
+        if self.room is not None and self.calls > self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def watched(self, function):
+        def watched(*arguments, **options):
+            self.use()
+            return function(*arguments, **options)
+
+        return watched
+
+    def open(self, file, mode="r", *arguments, **options):
+        if not set(mode) & set("wxa"):
+            return self.real_open(file, mode, *arguments, **options)
+        self.use()
+        stream = self.real_open(file, mode, *arguments, **options)
+        write = stream.write
+
+        def half_of(chunk):
+            try:
+                self.use()
+            except OSError:
+                write(chunk[: len(chunk) // 2])
+                raise
+            return write(chunk)
+
+        return Writing(stream, half_of)
+
+
+class Writing:
+    """A stream whose write is another one."""
+
+    def __init__(self, stream, write):
+        self.stream, self.write = stream, write
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.stream.close()
+
+
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_full_disk_leaves_the_last_checkpoint_and_a_sentence(
+    script, text, tmp_path, monkeypatch, every
+):
+    arguments = [*SMALL, "--steps", "2", "--eval-interval", "1", "--text", text, "--out"]
+    whole = tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        disk = FullDisk(patch)
+        script.main([*arguments, str(whole)])
+    begun = 0
+    for room in range(0, disk.calls, every):
+        out = tmp_path / str(room)
+        with monkeypatch.context() as patch:
+            FullDisk(patch, room)
+            with pytest.raises(OSError, match="No space left on device") as caught:
+                script.main([*arguments, str(out)])
+        sentence = caught.value.strerror
+        assert str(out) in (sentence if caught.value.filename is None else caught.value.filename)
+        if (out / "checkpoint" / "checkpoint.json").exists():
+            begun += 1
+            checkpoint.load(out / "checkpoint")
+            script.main(["--resume", str(out)])
+        else:
+            assert begun == 0  # once there was room for a checkpoint, there always is one
+            script.main([*arguments, str(out)])
+        assert_same_end(whole, out)
+    assert 0 < begun < disk.calls
+
+
+def test_a_folder_that_may_not_be_written_to(script, text, tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    out = tmp_path / "read-only" / "run"
+    monkeypatch.setattr(os, "mkdir", refuse)  # chmod would not stop an administrator
+    with pytest.raises(OSError, match=f"saving step 0 in {out}.* failed: Permission denied"):
+        script.main([*SMALL, "--text", text, "--out", str(out)])
+
+
+# ---- stopping -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "time limit"])
+def test_what_a_run_prints_as_it_stops_can_be_typed(text, whole, tmp_path, how):
+    """Word for word, in a shell, in spite of the name of the folder."""
+    out = tmp_path / "it's my $HOME run"
+    limit = ["--time-limit", "1e-9"] if how == "time limit" else []
+    child = start(text, out, *limit)
+    if not limit:
+        child.send_signal(getattr(signal, how))
+    lines = child.communicate()[0].decode().splitlines()
+    assert child.returncode == 0
+    assert f"stopped by {'the time limit' if limit else how} at step" in lines[-2]
+    assert "To go on:" in lines[-2]
+    subprocess.run(lines[-1], shell=True, check=True, stdout=subprocess.DEVNULL)
+    assert_same_end(whole, out)
