@@ -90,7 +90,7 @@ COMMANDS = {  # what is typed after python -m tinygpt
     "generate": "the following arguments are required: model",
     "generate nowhere": "nowhere is not a folder",
     "generate TEXT": "text.txt is not a folder",
-    "generate RUN": "there is no checkpoint in",
+    "generate RUN": "run is the folder of a run; its best model is in run/best",
     "generate BEST --tempreature 1": "unknown option --tempreature; did you mean --temperature?",
     "generate BEST --temperature hot": "--temperature: invalid float value: 'hot'",
     "generate BEST --temperature -1": "temperature must be at least 0, not -1.0",
