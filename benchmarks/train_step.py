@@ -177,7 +177,7 @@ def main() -> None:
         changes["activation"] = options.activation
     config = GPTConfig(**{**vars(config), **changes})
 
-    names = ["tinygpt", *options.against, "products"]
+    names = list(dict.fromkeys(["tinygpt", *options.against, "products"]))
     context = multiprocessing.get_context("spawn")
     lines, processes = {}, []
     for name in names:

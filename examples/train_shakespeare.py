@@ -13,6 +13,7 @@ loss.png where matplotlib is installed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
@@ -31,6 +32,7 @@ from tqdm import tqdm
 
 from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoint, data, evaluate
 from tinygpt.backend import resolve_device, threads, to_numpy
+from tinygpt.commands import plot
 from tinygpt.commands.command_line import Parser, natural, positive, run
 from tinygpt.optim import Optimizer, warmup_cosine
 from tinygpt.parallel import micro_batch_count
@@ -221,7 +223,8 @@ def main(argv: list[str] | None = None) -> None:
     if progress.best_val_loss is None:
         raise SystemExit(why_not_finite(model, loss, progress, out))
     write_sample(out, tokenizer)
-    draw_losses(out)
+    with contextlib.suppress(ImportError):  # no matplotlib, no picture
+        plot.draw(plot.read_runs([out]), out / "loss.png")
     total = progress.elapsed_seconds + progress.new_seconds
     best = progress.best_val_loss
     rate = progress.step * B * T / total if total else 0.0
@@ -370,14 +373,10 @@ def make_optimizer(model: GPT, settings: dict[str, Any]) -> Optimizer:
     return AdamW(model.parameters(), **{name: settings[name] for name in names})
 
 
-def read_log(log: Path) -> list[dict[str, Any]]:
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]  # not half a line
-
-
 def forget_after(step: int, log: Path) -> None:
     """Take out of the log what a run that goes on from `step` will log again."""
-    kept = [json.dumps(entry) + "\n" for entry in read_log(log) if entry["step"] <= step]
+    entries = plot.read_log(log) if log.exists() else []
+    kept = [json.dumps(entry) + "\n" for entry in entries if entry["step"] <= step]
     write(log, "".join(kept))
 
 
@@ -453,25 +452,6 @@ def write_sample(out: Path, tokenizer: BPE | Char) -> None:
     sample = tokenizer.decode(ids[0, len(prompt) :])
     write(out / "sample.txt", sample + "\n")
     say(f"\n{sample}\n")
-
-
-def draw_losses(out: Path) -> None:
-    """loss.png from log.jsonl, where matplotlib is there."""
-    try:
-        import matplotlib
-    except ImportError:
-        return
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    entries = read_log(out / "log.jsonl")
-    figure, axes = pyplot.subplots()
-    for name, label in (("train_loss", "training"), ("val_loss", "validation")):
-        axes.plot([e["step"] for e in entries], [e[name] for e in entries], ".-", label=label)
-    axes.set(xlabel="step", ylabel="loss (nats per token)", title=str(out))
-    axes.legend()
-    figure.savefig(out / "loss.png", dpi=120)
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from op_checks import saved_bytes
 from small_gpt import (
     SIZES,
     B,
@@ -248,6 +249,32 @@ def test_gradients_of_every_option(options, monkeypatch):
     assert set(errors) == set(model.state_dict())
     assert max(errors.values()) < 1e-6
     assert model.config.parameter_count == sum(p.size for p in model.parameters())
+
+
+def test_remat_keeps_less_and_changes_no_bit():
+    ids, targets = small_batch()
+    kept, losses, found = [], [], []
+    for remat in (False, True):
+        model = small_gpt(remat=remat, dropout=0.3)
+        loss = model.loss(ids, targets, rng=(3, 1))
+        kept.append(bytes_behind(loss) - sum(p.data.nbytes for p in model.parameters()))
+        loss.backward()
+        losses.append(loss.item())
+        found.append(gradients(model))
+    assert losses[0] == losses[1]
+    for name, gradient in found[0].items():
+        np.testing.assert_array_equal(gradient, found[1][name])
+    assert kept[1] < 0.3 * kept[0]
+
+
+def bytes_behind(y) -> int:
+    """The bytes of all arrays that the graph behind y keeps alive."""
+    nodes, backwards = [y._origin[0]], {}
+    while nodes:
+        node = nodes.pop()
+        backwards[node] = node.backward
+        nodes += [s[0] for s in node.sources if isinstance(s, tuple) and s[0] not in backwards]
+    return saved_bytes(lambda: (None, list(backwards.values())))
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])

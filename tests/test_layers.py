@@ -23,6 +23,7 @@ STAIRS = {
     "vjp": 3,
     "functional": 4,
     "gradcheck": 4,
+    "graph": 4,
     "nn": 5,
     "generate": 5,
     "checkpoint": 5,

@@ -145,8 +145,8 @@ BUGS = [
     (ATTENTION, "start + offset - edge, d", "start + offset - edge + 1, d", value),
     (ATTENTION, "s -= np.maximum(largest, lowest)", "s -= largest", value),
     # the tape
-    ("tensor", "else dys[slot] + dx", "else dx", tape),
-    ("tensor", "else dys[slot] + dx", "else dys[slot].__iadd__(dx)", tape),
+    ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
+    ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),
     ("tensor", "(-node.number, node)", "(node.number, node)", tape),
     ("tensor", "leaf.grad += dx", "leaf.grad = dx", tape),
     ("tensor", "leaf.grad[...] = dx", "leaf.grad = dx", tape),

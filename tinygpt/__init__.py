@@ -1,6 +1,6 @@
 """A GPT you can read to the bottom: NumPy, every backward pass by hand, and fast."""
 
-from . import data, functional, nn, ops, tokenizers
+from . import data, functional, graph, nn, ops, tokenizers
 from .gpt import GPT, GPTConfig
 from .gradcheck import GradientError, gradcheck
 from .optim import SGD, AdamW, Muon
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "functional",
     "gradcheck",
+    "graph",
     "nn",
     "no_grad",
     "ops",

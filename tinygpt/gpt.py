@@ -18,6 +18,7 @@ from .nn import Embedding, LayerNorm, Linear, Module, RMSNorm, check_ids
 from .ops.rope import rope_tables
 from .rng import Key, Rng, as_generator, as_key
 from .tensor import Tensor, no_grad
+from .vjp import remat
 
 ACTIVATIONS = {
     "gelu_tanh": F.gelu_tanh,
@@ -36,7 +37,8 @@ class GPTConfig:
     query heads, channels. n_kv_head: key and value heads, each shared by n_head / n_kv_head query
     heads (None: n_head). n_inner: width of the feed-forward layer (None: 4 n_embd, or 8/3 n_embd
     rounded up to a multiple of 32 for swiglu, which has a matrix more). qk_norm: queries and keys
-    at root mean square 1. zero_init_residual: what each block adds starts at 0.
+    at root mean square 1. zero_init_residual: what each block adds starts at 0. remat: keep only
+    what goes into each block, and compute the rest again on the way back: less memory, more time.
     """
 
     vocab_size: int = 50257
@@ -55,6 +57,7 @@ class GPTConfig:
     activation: Literal["gelu_tanh", "gelu", "relu", "relu2", "silu", "swiglu"] = "gelu_tanh"
     qk_norm: bool = False
     zero_init_residual: bool = False
+    remat: bool = False
 
     def __post_init__(self):
         for name in (
@@ -305,7 +308,10 @@ class GPT(Module):
             turn = [np.asarray(table, like=x.data) for table in positions]
         x = F.dropout(x, config.dropout, key and key.fold(config.n_layer))
         for layer, block in enumerate(self.h):
-            x = block(x, turn, key and key.fold(layer), cache, layer)
+            f = functools.partial(
+                block, turn=turn, key=key and key.fold(layer), cache=cache, layer=layer
+            )
+            x = remat(f, x) if config.remat and cache is None else f(x)
         if cache is not None:
             cache.length += T
         return self.ln_f(x)

@@ -47,7 +47,7 @@ def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) ->
     ]
     several = isinstance(y, tuple)
     node = None
-    if _grad_enabled.get() and (always or any(source is not None for source in sources)):
+    if (always or sources.count(None) < len(sources)) and _grad_enabled.get():
         node = Node(backward, sources, [(part.shape, part.dtype) for part in y] if several else ())
     if several:
         return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
@@ -75,26 +75,25 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
     gradient is complete. What it saved is freed as soon as its turn is over.
     """
     waiting: dict[Node, list] = {}  # the gradients of a node's results, as far as they are known
-    newest: list[tuple[int, Node]] = []  # a heap
-
-    def send(source, dx):
-        if isinstance(source, Tensor):
-            deliver(source, dx)
+    newest: list[tuple[int, Node]] = []  # the same nodes, as a heap
+    sources, dxs = [y._origin or y], (dy,)
+    while True:
+        for i, source in enumerate(sources):
+            if source is None:
+                continue
+            if isinstance(source, Tensor):
+                deliver(source, dxs[i])
+                continue
+            node, slot = source
+            if node not in waiting:
+                waiting[node] = [None] * (len(node.parts) or 1)
+                heapq.heappush(newest, (-node.number, node))
+            dys = waiting[node]
+            dys[slot] = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
+        if not newest:
             return
-        node, slot = source
-        if node not in waiting:
-            waiting[node] = [None] * max(len(node.parts), 1)
-            heapq.heappush(newest, (-node.number, node))
-        dys = waiting[node]
-        dys[slot] = dx if dys[slot] is None else dys[slot] + dx  # used twice: gradients add up
-
-    send(y._origin or y, dy)
-    while newest:
         _, node = heapq.heappop(newest)
-        dxs = _gradients(node, waiting.pop(node))
-        for i, source in enumerate(node.sources):
-            if source is not None:
-                send(source, dxs[i])
+        sources, dxs = node.sources, _gradients(node, waiting.pop(node))
         if not keep_graph:
             node.backward, node.sources = None, []
 
@@ -109,9 +108,10 @@ def _gradients(node: Node, dys: list) -> tuple:
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
     dys = [as_array(dy) for dy in dys]
-    code = getattr(node.backward, "__code__", None)
-    if None in node.sources and code is not None and "needs" in code.co_varnames:
-        return node.backward(*dys, needs=[source is not None for source in node.sources])
+    if None in node.sources:
+        code = getattr(node.backward, "__code__", None)
+        if code is not None and "needs" in code.co_varnames:
+            return node.backward(*dys, needs=[source is not None for source in node.sources])
     return node.backward(*dys)
 
 

@@ -9,6 +9,7 @@ from training_script import TIMES, TINY, assert_same_end, load_script, read_log,
 
 import tinygpt
 from tinygpt import GPT, checkpoint, data
+from tinygpt.commands import plot
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +25,20 @@ def _signals_as_before():
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch):
+    """The pictures that runs asked for; to draw each would take longer than the runs."""
+    pictures = []
+    monkeypatch.setattr(plot, "draw", lambda runs, file: pictures.append((runs, file)))
+    return pictures
+
+
 @pytest.fixture
 def text(tmp_path):
     return write_text(tmp_path)
 
 
-def test_a_run_writes_what_it_promises(script, text, tmp_path, capsys):
+def test_a_run_writes_what_it_promises(script, text, tmp_path, capsys, drawn):
     out = tmp_path / "run"
     script.main([*TINY, "--text", text, "--out", str(out)])
     printed = capsys.readouterr().out
@@ -41,6 +50,9 @@ def test_a_run_writes_what_it_promises(script, text, tmp_path, capsys):
     best = min(e["val_loss"] for e in entries)
     assert f"best val_loss {best:.4f}" in printed.splitlines()[-1]
     assert (out / "sample.txt").read_text(encoding="utf-8").strip() in printed
+    (((run,), file),) = drawn
+    assert file == out / "loss.png"
+    assert run.numbers["val_loss"] == [e["val_loss"] for e in entries]
 
     model = GPT.load(out / "best")
     tokenizer = tinygpt.tokenizers.Char.train(data.read_text(text))
@@ -49,6 +61,15 @@ def test_a_run_writes_what_it_promises(script, text, tmp_path, capsys):
     assert float(loss) == pytest.approx(best, rel=1e-5)
     # All characters here are one byte, and all but the first are predicted.
     assert entries[-1]["val_bits_per_byte"] == pytest.approx(entries[-1]["val_loss"] / np.log(2))
+
+
+def test_a_run_does_not_need_matplotlib(script, text, tmp_path, capsys, monkeypatch):
+    def draw(runs, file):
+        raise ImportError("no matplotlib")
+
+    monkeypatch.setattr(plot, "draw", draw)
+    script.main([*TINY, "--text", text, "--out", str(tmp_path / "run")])
+    assert "best val_loss" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("preset", ["default", "nanogpt-cpu"])

@@ -58,7 +58,7 @@ def test_normal_cdf_of_float32_stays_float32_and_between_0_and_1():
     assert y.min() >= 0
     assert y.max() <= 1
     assert np.all(np.diff(y) > -1e-6)
-    np.testing.assert_array_equal(normal_cdf(np.array([-1e38, 1e38], "float32")), [0, 1])
+    np.testing.assert_array_equal(normal_cdf(np.array([-1e18, 1e18], "float32")), [0, 1])
 
 
 @pytest.mark.parametrize(

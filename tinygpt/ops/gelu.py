@@ -67,19 +67,38 @@ K, A = math.sqrt(2 / math.pi), 0.044715
 
 
 def normal_cdf(x):
-    """P(X < x) for a standard normal X, within 1e-15 in float64, 2e-7 in float32.
+    """P(X < x) for a standard normal X, within 1e-15 in float64, 1e-7 in float32.
 
-    The tail beyond z = |x| is e^(-z^2 / 2) N(z) / D(z), for two polynomials.
-    DOUBLE: Hart et al. 1968, "Computer Approximations", approximation 5666 for erfc, in the form of
+    In float32, |x| has to be below 1e19.
+    """
+    return _normal_cdf_single(x) if x.dtype.itemsize <= 4 else _normal_cdf_double(x)
+
+
+def _normal_cdf_single(x):
+    """P = (1 + tanh u) / 2 with u = x q(x^2). The tanh form of GELU takes the first two terms of q,
+    K + K A x^2; these seven were fitted to P on 0 .. 5.6 by reweighted least squares, within 3e-8,
+    less than float32's own rounding adds. Beyond 5.6, P is 1 in float32.
+    """
+    x2 = np.square(x, out=np.empty_like(x))
+    np.minimum(x2, 5.6 * 5.6, out=x2)
+    P = _polynomial(SINGLE, x2)
+    P *= x
+    np.tanh(P, out=P)
+    P += 1
+    P *= 0.5
+    return P
+
+
+def _normal_cdf_double(x):
+    """The tail beyond z = |x| is e^(-z^2 / 2) N(z) / D(z), for two polynomials.
+
+    Hart et al. 1968, "Computer Approximations", approximation 5666 for erfc, in the form of
     West 2005, "Better approximations to cumulative normal functions". It is used here for every z:
     past 7.07, where West changes formula, the tail is below 1e-12 and needs no more digits.
-    SINGLE: the same form with fewer terms, fitted to the tail on 0 .. 7 by reweighted least
-    squares, within 6e-8, less than float32's own rounding adds. It saves a third of the time.
     """
-    N, D = SINGLE if x.dtype.itemsize <= 4 else DOUBLE
     z = np.minimum(np.abs(x), 40.0, out=np.empty_like(x))  # keeps the powers finite
-    tail = _polynomial(N, z)
-    tail /= _polynomial(D, z)
+    tail = _polynomial(NUMERATOR, z)
+    tail /= _polynomial(DENOMINATOR, z)
     z *= z
     z *= -0.5
     tail *= np.exp(z, out=z)
@@ -105,27 +124,30 @@ def _polynomial(coefficients, z):
 
 
 SINGLE = (
-    (0.0406299384, 0.215604094, 0.500000059),
-    (0.100095209, 0.561845626, 1.22910128, 1.0),
+    1.75627762e-09,
+    -1.32266285e-07,
+    3.96477322e-06,
+    -5.53063171e-05,
+    -3.25947438e-05,
+    0.0363330844,
+    0.797884941,
 )
-DOUBLE = (
-    (
-        3.52624965998911e-2,
-        0.700383064443688,
-        6.37396220353165,
-        33.912866078383,
-        112.079291497871,
-        221.213596169931,
-        220.206867912376,
-    ),
-    (
-        8.83883476483184e-2,
-        1.75566716318264,
-        16.064177579207,
-        86.7807322029461,
-        296.564248779674,
-        637.333633378831,
-        793.826512519948,
-        440.413735824752,
-    ),
+NUMERATOR = (
+    3.52624965998911e-2,
+    0.700383064443688,
+    6.37396220353165,
+    33.912866078383,
+    112.079291497871,
+    221.213596169931,
+    220.206867912376,
+)
+DENOMINATOR = (
+    8.83883476483184e-2,
+    1.75566716318264,
+    16.064177579207,
+    86.7807322029461,
+    296.564248779674,
+    637.333633378831,
+    793.826512519948,
+    440.413735824752,
 )

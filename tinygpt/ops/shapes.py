@@ -69,9 +69,9 @@ def split(x, sizes, axis=-1):
 
     The one op here with several results: `backward` takes as many gradients.
     """
-    if int(np.sum(sizes)) != x.shape[axis]:
-        raise ValueError(f"sizes {list(sizes)} add up to {np.sum(sizes)}, not to {x.shape[axis]}")
-    ends = [int(end) for end in np.cumsum(sizes)]
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    if ends[-1] != x.shape[axis]:
+        raise ValueError(f"sizes {list(sizes)} add up to {ends[-1]}, not to {x.shape[axis]}")
     lead = (slice(None),) * (axis % x.ndim)
     parts = tuple(x[(*lead, slice(end - n, end))] for n, end in zip(sizes, ends, strict=True))
 
