@@ -142,7 +142,7 @@ def damage_and_load(tmp_path, times, seed):
 
 
 def test_damaged_models(tmp_path):
-    damage_and_load(tmp_path, 100, seed=0)
+    damage_and_load(tmp_path, 300, seed=0)
 
 
 @pytest.mark.slow

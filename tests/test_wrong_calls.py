@@ -83,6 +83,12 @@ TRAIN = {  # what is typed after train_shakespeare.py: what it has to say
 }
 COMMANDS = {  # what is typed after python -m tinygpt
     "": "the following arguments are required: COMMAND",
+    "plto": "unknown command plto; did you mean plot?",
+    "plot": "the following arguments are required: DIR",
+    "plot nowhere": "nowhere",
+    "plot RUN --out picture": "does not say which format; try picture.png",
+    "graph --n-layers 1": "unknown option --n-layers; did you mean --n-layer?",
+    "graph --n-layer 0": "n_layer must be a whole number from 1 up, not 0",
     "generat": "unknown command generat; did you mean generate?",
     "quux": "unknown command quux; there are gradcheck",
     "gradcheck --sed 1": "unknown option --sed; did you mean --seed?",
@@ -90,7 +96,7 @@ COMMANDS = {  # what is typed after python -m tinygpt
     "generate": "the following arguments are required: model",
     "generate nowhere": "nowhere is not a folder",
     "generate TEXT": "text.txt is not a folder",
-    "generate RUN": "there is no checkpoint in",
+    "generate RUN": "run is the folder of a run; its best model is in run/best",
     "generate BEST --tempreature 1": "unknown option --tempreature; did you mean --temperature?",
     "generate BEST --temperature hot": "--temperature: invalid float value: 'hot'",
     "generate BEST --temperature -1": "temperature must be at least 0, not -1.0",

@@ -204,33 +204,45 @@ class Writing:
         self.stream.close()
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("resuming", [False, True], ids=["from the start", "as it goes on"])
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_full_disk_leaves_the_last_checkpoint_and_a_sentence(
-    script, text, tmp_path, monkeypatch, every
+    script, text, tmp_path, monkeypatch, every, resuming
 ):
-    arguments = [*SMALL, "--steps", "2", "--eval-interval", "1", "--text", text, "--out"]
-    whole = tmp_path / "whole"
+    begin = [*SMALL, "--steps", "2", "--eval-interval", "1", "--text", text, "--out"]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    script.main([*begin, str(stopped), "--time-limit", "1e-9"])
+
+    def go(out):
+        script.main(["--resume", str(out)] if resuming else [*begin, str(out)])
+
+    def prepare(out):
+        if resuming:
+            shutil.copytree(stopped, out)
+
+    prepare(whole)
     with monkeypatch.context() as patch:
         disk = FullDisk(patch)
-        script.main([*arguments, str(whole)])
-    begun = 0
+        go(whole)
+    begun = resuming
     for room in range(0, disk.calls, every):
         out = tmp_path / str(room)
+        prepare(out)
         with monkeypatch.context() as patch:
             FullDisk(patch, room)
             with pytest.raises(OSError, match="No space left on device") as caught:
-                script.main([*arguments, str(out)])
+                go(out)
         sentence = caught.value.strerror
         assert str(out) in (sentence if caught.value.filename is None else caught.value.filename)
         if (out / "checkpoint" / "checkpoint.json").exists():
-            begun += 1
+            begun = True
             checkpoint.load(out / "checkpoint")
             script.main(["--resume", str(out)])
         else:
-            assert begun == 0  # once there was room for a checkpoint, there always is one
-            script.main([*arguments, str(out)])
+            assert not begun  # once there was room for a checkpoint, there always is one
+            go(out)
         assert_same_end(whole, out)
-    assert 0 < begun < disk.calls
+    assert begun
 
 
 def test_a_folder_that_may_not_be_written_to(script, text, tmp_path, monkeypatch):

@@ -157,7 +157,21 @@ def test_a_signal_saves_and_says_how_to_go_on(script, text, tmp_path, number, ca
     assert checkpoint.load(out / "checkpoint")[2] == 8
 
 
-def test_steps_that_are_not_finite_are_skipped_and_end_a_run(script, text, tmp_path, monkeypatch):
+def test_weights_that_blow_up_are_named_and_never_saved(script, text, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--preset", "nanogpt-cpu", "--lr", "1e30", "--save-interval", "1"]
+    with pytest.raises(SystemExit, match=r"10 steps .* gradient that is not finite: \w+.*weight"):
+        script.main([*TINY, *options, "--text", text, "--out", str(out)])
+    assert "skipped" in capsys.readouterr().out
+    arrays, _, step = checkpoint.load(out / "checkpoint")
+    assert step > 0
+    for group in arrays.values():
+        assert all(np.isfinite(a).all() for a in group.values())
+
+
+def test_steps_that_are_not_finite_are_skipped_and_end_a_run(
+    script, text, tmp_path, monkeypatch, capsys
+):
     real = tinygpt.accumulate_gradients
     calls = iter(range(10**6))
 
@@ -169,6 +183,9 @@ def test_steps_that_are_not_finite_are_skipped_and_end_a_run(script, text, tmp_p
     monkeypatch.setattr(script, "accumulate_gradients", sometimes_nan)
     script.main([*TINY, "--text", text, "--out", str(tmp_path / "some")])
     assert read_log(tmp_path / "some")[-1]["skipped_steps"] == 2
+    printed = capsys.readouterr().out
+    assert "step 3 skipped: loss nan, first gradient that is not finite: none" in printed
+    assert printed.count("skipped") == 2
 
     next_is_nan[0] = True
     with pytest.raises(SystemExit, match="10 steps were not finite"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ..backend import resolve_device
 from ..checkpoint import load
@@ -26,6 +27,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the prompt and what the model makes of it."""
+    best = Path(options.model) / "best"
+    if best.is_dir():
+        raise ValueError(f"{options.model} is the folder of a run; its best model is in {best}")
     _, meta, _ = load(options.model, groups=())
     if not isinstance(meta.get("tokenizer"), dict):
         raise ValueError(f"{options.model} was saved without a tokenizer, so it cannot read text")
