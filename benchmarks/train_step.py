@@ -210,6 +210,8 @@ def main() -> None:
         peak = f"{memory[name] / 1e6:9.0f} MB" if name != "products" else ""
         ms = f"{median * 1e3:6.1f} ms {least * 1e3:6.1f} ms"
         print(f"{name:15} {ms} {median / ours:8.2f}x {peak:>12}")
+    share = statistics.median(times["products"]) / ours
+    print(f"Matrix products take {share:.0%} of tinygpt's step.")
     if options.json:
         about = {"config": options.config, "batch_size": B, "dropout": config.dropout,
                  "threads": threads(), "machine": platform.processor() or platform.machine(),
