@@ -88,6 +88,11 @@ def to_numpy(array: Any) -> np.ndarray:
     return np.asarray(array)
 
 
+def as_array(x: Any) -> Any:
+    """Where an array would have no axes, NumPy gives a number instead: make it an array again."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
+
+
 # ---- threads ------------------------------------------------------------------------------------
 
 

@@ -85,7 +85,7 @@ class GPTConfig:
                 f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; "
                 f"try n_kv_head={_nearest_divisor(self.n_head, self.kv_heads)}"
             )
-        for name in ("bias", "tie_weights", "qk_norm", "zero_init_residual"):
+        for name in ("bias", "tie_weights", "qk_norm", "zero_init_residual", "remat"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         for name in ("dropout", "rope_base"):

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import one_blas_thread, thread_map, threads
-from .tensor import Tensor, as_array
+from .backend import as_array, one_blas_thread, thread_map, threads
+from .tensor import Tensor
 
 BLOCK = 1 << 17  # elements at a time: few enough for the cache, enough to be worth the calls
 

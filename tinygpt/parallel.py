@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .backend import keep_freed_memory, one_blas_thread, thread_map, threads
+from .backend import as_array, keep_freed_memory, one_blas_thread, thread_map, threads
 from .rng import Rng, as_key
-from .tensor import as_array, deliver_to_leaf, gather_gradients, no_grad
+from .tensor import deliver_to_leaf, gather_gradients, no_grad
 
 TOKENS = 512  # in a piece: enough for full-speed products, few enough for the cache
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .backend import as_array
 
 _numbers = itertools.count()
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -63,11 +64,6 @@ def _result(array: Any, node: Node | None, slot: int) -> Tensor:
     return y
 
 
-def as_array(x: Any) -> Any:
-    """Where an array would have no axes, NumPy gives a number instead: make it an array again."""
-    return np.asarray(x) if isinstance(x, np.generic) else x
-
-
 def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -> None:
     """Carry dy = dL/dy back from `y`, newest node first; deliver(leaf, dx) takes what arrives.
 
@@ -101,17 +97,14 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
 def _gradients(node: Node, dys: list) -> tuple:
     """Call the node's backward. One that takes `needs` leaves out the products nobody asked for."""
     if node.backward is None:
-        raise RuntimeError(
-            "backward() came here before and freed what was saved; compute the loss again first"
-        )
+        raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
     dys = [as_array(dy) for dy in dys]
-    if None in node.sources:
-        code = getattr(node.backward, "__code__", None)
-        if code is not None and "needs" in code.co_varnames:
-            return node.backward(*dys, needs=[source is not None for source in node.sources])
+    code = getattr(node.backward, "__code__", None)
+    if None in node.sources and code is not None and "needs" in code.co_varnames:
+        return node.backward(*dys, needs=[source is not None for source in node.sources])
     return node.backward(*dys)
 
 

@@ -253,3 +253,8 @@ def test_a_state_that_is_none():
     for state in ({}, {"epoch": 1}, [], None):
         with pytest.raises(ValueError, match="a loader's state has"):
             Loader(np.arange(50), 5, 3).load_state_dict(state)
+
+
+def test_a_batch_beyond_memory_fails_at_once():
+    with pytest.raises(MemoryError):
+        next(Loader(np.arange(100), block_size=8, batch_size=10**13))

@@ -85,18 +85,17 @@ class Loader:
         return self
 
     def __next__(self) -> tuple[np.ndarray, np.ndarray]:
-        starts = np.empty(0, np.int64)
-        while len(starts) < self.batch_size:
+        places = np.empty((self.batch_size, self.block_size), np.int64)
+        row = 0
+        while row < self.batch_size:
             if self.position == len(self._starts):
                 self.epoch += 1
                 self.position = 0
                 self._starts = self._shuffled_starts(self.epoch)
-            missing = self.batch_size - len(starts)
-            taken = self._starts[self.position : self.position + missing]
+            taken = self._starts[self.position : self.position + self.batch_size - row]
             self.position += len(taken)
-            starts = np.concatenate([starts, taken])
-
-        places = starts[:, None] + np.arange(self.block_size)  # (batch_size, block_size)
+            places[row : row + len(taken)] = taken[:, None] + np.arange(self.block_size)
+            row += len(taken)
         return self.tokens[places].astype(np.int64), self.tokens[places + 1].astype(np.int64)
 
     def _shuffled_starts(self, epoch: int) -> np.ndarray:
