@@ -13,7 +13,6 @@ loss.png where matplotlib is installed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import math
@@ -223,8 +222,12 @@ def main(argv: list[str] | None = None) -> None:
     if progress.best_val_loss is None:
         raise SystemExit(why_not_finite(model, loss, progress, out))
     write_sample(out, tokenizer)
-    with contextlib.suppress(ImportError):  # no matplotlib, no picture
+    try:
         plot.draw(plot.read_runs([out]), out / "loss.png")
+    except ImportError:
+        pass  # no matplotlib, no picture
+    except OSError as error:  # a full disk: no reason to fail, all else is there
+        say(f"no picture: {out / 'loss.png'} cannot be written: {error.strerror}")
     total = progress.elapsed_seconds + progress.new_seconds
     best = progress.best_val_loss
     rate = progress.step * B * T / total if total else 0.0

@@ -245,6 +245,17 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_a_sentence(
     assert begun
 
 
+def test_no_room_for_a_picture_is_no_failure(script, text, tmp_path, monkeypatch, capsys):
+    def draw(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(script.plot, "draw", draw)
+    script.main([*SMALL, "--steps", "2", "--text", text, "--out", str(tmp_path / "run")])
+    printed = capsys.readouterr().out
+    assert "loss.png cannot be written: No space left on device" in printed
+    assert "best val_loss" in printed.splitlines()[-1]
+
+
 def test_a_folder_that_may_not_be_written_to(script, text, tmp_path, monkeypatch):
     def refuse(path, *_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
