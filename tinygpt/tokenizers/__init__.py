@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import tokenizer_json
 from .bpe import BPE
 from .char import Char
+from .formats import tokenizer_json
 
 __all__ = ["BPE", "Char", "from_dict", "load"]
 

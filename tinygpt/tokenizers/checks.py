@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-
-def texts(text_or_iterable: str | Iterable[str]) -> Iterator[str]:
-    """The strings to train on: one, or each of many."""
-    if isinstance(text_or_iterable, str | bytes):  # bytes are refused below
-        text_or_iterable = [text_or_iterable]
-    for text in text_or_iterable:
-        check_text(text)
-        yield text
 
 
 def check_text(text: str) -> None:
