@@ -9,24 +9,22 @@ from __future__ import annotations
 import heapq
 import os
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from .bpe_train import NONE, learn_merges
+from .bpe_train import learn_merges
+from .cache import WordCache
 from .checks import checked_ids, checked_special_tokens
 from .formats import byte_level, openai
+from .pairs import NONE, Pair
 from .patterns import NAMED, compiled, cut_of, splitter
 from .steps.template import Template
 from .tokenizer import Tokenizer, special_pattern
 from .words import Source, Split, count_words, whole_words
 
-Pair = tuple[int, int]
-
-CACHE_WORDS = 1 << 16  # words whose ids are remembered, at most this many ...
-CACHE_LENGTH = 64  # ... of at most so many characters: some 30 MB when full of long words
 SHORT = 200  # up to here a row is searched, from here on a heap knows the next merge
 NEVER = 1 << 62  # the rank of a pair that is not merged
 
@@ -207,22 +205,6 @@ class BPE(Tokenizer):
     def _pieces(self, blocks: Iterable[str]) -> Iterator[str]:
         split = words_around(self.pattern, list(self._outside))
         return whole_words(blocks, split, cut_of(self.pattern, self._outside))
-
-
-class WordCache(dict[str, bytes]):
-    """{word: its ids}: cache[word] works it out the first time. At CACHE_WORDS it starts anew."""
-
-    def __init__(self, encode_word: Callable[[str], bytes]):
-        super().__init__()
-        self._encode_word = encode_word
-
-    def __missing__(self, word: str) -> bytes:
-        ids = self._encode_word(word)
-        if len(word) <= CACHE_LENGTH:
-            if len(self) >= CACHE_WORDS:
-                self.clear()
-            self[word] = ids
-        return ids
 
 
 def words_around(pattern: str, special_tokens: Collection[str]) -> Split:
