@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..patterns import NAMED, compiled
 from ..steps.template import read_template, write_template
 from . import tokenizer_json
-from .tokenizer_json import Field, read_added_tokens, write_added_tokens
+from .tokenizer_json import Field, read_added_tokens, read_merge, write_added_tokens
 
 if TYPE_CHECKING:
     from ..bpe import BPE
@@ -173,17 +173,3 @@ def read_tokens(field: Field, outside: dict[str, int]) -> list[bytes | None]:
         if character not in field.value or character in outside:
             raise field.error(f"lacks {character!r}, which stands for byte {byte}")
     return tokens
-
-
-def read_merge(entry: Field, ids: dict[str, int], merges: dict[Pair, int]) -> None:
-    """Put a merge, "a b" or ["a", "b"], after the others as {pair of ids: new id}."""
-    parts = entry.value.split(" ") if isinstance(entry.value, str) else entry.a(list)
-    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
-        raise entry.error(f"is {tokenizer_json.short(entry.value)}, not two tokens")
-    for token in (*parts, "".join(parts)):
-        if token not in ids:
-            raise entry.error(f"needs the token {token!r}, which is not in the vocabulary")
-    pair = ids[parts[0]], ids[parts[1]]
-    if pair in merges:
-        raise entry.error(f"is {parts[0]!r} and {parts[1]!r} a second time")
-    merges[pair] = ids["".join(parts)]

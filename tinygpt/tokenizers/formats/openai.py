@@ -39,7 +39,7 @@ def read_gpt2(
     merges: dict[Pair, int] = {}
     for number, line in enumerate(lines, start=1):
         if line:
-            byte_level.read_merge(Field(line, source, f"line {number}"), ids, merges)
+            tokenizer_json.read_merge(Field(line, source, f"line {number}"), ids, merges)
     return tokens, merges, "gpt2", special
 
 

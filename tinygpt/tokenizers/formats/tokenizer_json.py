@@ -170,3 +170,17 @@ def write_added_tokens(
         for token, i in (special_tokens | added_tokens).items()
     ]
     return sorted(entries, key=lambda entry: entry["id"])
+
+
+def read_merge(entry: Field, ids: dict[str, int], merges: dict[tuple[int, int], int]) -> None:
+    """Put a merge, "a b" or ["a", "b"], after the others as {pair of ids: new id}."""
+    parts = entry.value.split(" ") if isinstance(entry.value, str) else entry.a(list)
+    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        raise entry.error(f"is {short(entry.value)}, not two tokens")
+    for token in (*parts, "".join(parts)):
+        if token not in ids:
+            raise entry.error(f"needs the token {token!r}, which is not in the vocabulary")
+    pair = ids[parts[0]], ids[parts[1]]
+    if pair in merges:
+        raise entry.error(f"is {parts[0]!r} and {parts[1]!r} a second time")
+    merges[pair] = ids["".join(parts)]
