@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .commands import generate, gradcheck
+from .commands import generate, gradcheck, tokenizer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (gradcheck, generate):
+    for module in (gradcheck, generate, tokenizer):
         name = module.__name__.rpartition(".")[2]
         summary = str(module.__doc__).partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)

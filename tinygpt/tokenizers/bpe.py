@@ -15,6 +15,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from . import cache
+from .bpe_many import Merger
 from .bpe_train import learn_merges
 from .cache import WordCache
 from .checks import checked_ids, checked_special_tokens
@@ -25,6 +27,8 @@ from .steps.template import Template
 from .tokenizer import Tokenizer, special_pattern
 from .words import Source, Split, count_words, whole_words
 
+TOGETHER = 1 << 13  # words looked up in one go
+SAMPLE = 256  # of them, at which is seen whether many are new
 SHORT = 200  # up to here a row is searched, from here on a heap knows the next merge
 NEVER = 1 << 62  # the rank of a pair that is not merged
 
@@ -78,6 +82,7 @@ class BPE(Tokenizer):
         self._byte_ids = [ids[bytes([byte])] for byte in range(256)]
         self.ranks = merges if ranks_by_id else ranks_of(merges)
         self._cache = WordCache(self._encode_word)
+        self._merger: Merger | None = None  # made when a text has many new words
 
     @classmethod
     def train(
@@ -170,14 +175,43 @@ class BPE(Tokenizer):
     def _encode_part(self, text: str, first: bool) -> bytes:
         if self.form is not None:
             text = unicodedata.normalize(self.form, text)  # type: ignore[arg-type]
-        return b"".join(map(self._cache.__getitem__, self._split(text)))
+        words = self._split(text)
+        out = []
+        for start in range(0, len(words), TOGETHER):
+            some = words[start : start + TOGETHER]
+            new = sum(word not in self._cache for word in some[:SAMPLE])
+            if new > SAMPLE / 16:
+                self._encode_new(some)
+            out.append(b"".join(map(self._cache.__getitem__, some)))
+        return b"".join(out)
+
+    def _encode_new(self, words: list[str]) -> None:
+        """Put those words into the cache that are not there, all at once."""
+        if self._merger is None:
+            self._merger = Merger(self.merges, self.ranks, self._byte_ids)
+        new = {
+            word: word.encode("utf-8")
+            for word in dict.fromkeys(words)
+            if word not in self._cache and len(word) <= cache.CACHE_LENGTH
+        }
+        if self.whole_words:
+            new = {word: letters for word, letters in new.items() if letters not in self._ids}
+        if not new:
+            return
+        if len(self._cache) + len(new) > cache.CACHE_WORDS:
+            self._cache.clear()
+        ids = self._merger.encode(list(new.values()), self.dtype)
+        self._cache.update(zip(new, ids, strict=True))
 
     def _encode_word(self, word: str) -> bytes:
         letters = word.encode("utf-8")
         if self.whole_words and letters in self._ids:
             return self._as_bytes([self._ids[letters]])
-        row = [self._byte_ids[byte] for byte in letters]
-        return self._as_bytes(apply_merges(row, self.merges, self.ranks))
+        return self._as_bytes(apply_merges(self.byte_ids(word), self.merges, self.ranks))
+
+    def byte_ids(self, word: str) -> list[int]:
+        """The ids of a word's bytes, before any merge."""
+        return [self._byte_ids[byte] for byte in word.encode("utf-8")]
 
     def decode(self, ids: ArrayLike, errors: str = "replace") -> str:
         """ids -> text. Ids may break off inside a character, which `errors` is about, as in
