@@ -41,7 +41,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
     "backend": {"cupy", "threadpoolctl"},
-    "tokenizers": {"regex"},
+    "tokenizers": {"regex", "tqdm"},
     "commands": {"tqdm", "matplotlib"},
 }
 

@@ -6,8 +6,6 @@ import json
 import random
 import re
 import unicodedata
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinygpt import backend, tokenizers
-from tinygpt.tokenizers import BPE, bpe
-from tinygpt.tokenizers.bpe import NONE, apply_merges, learn_merges
+from tinygpt.tokenizers import BPE, bpe, bpe_textbook, cache
+from tinygpt.tokenizers.bpe_many import Merger
+from tinygpt.tokenizers.bpe_train import learn_merges
 from tinygpt.tokenizers.patterns import NAMED, split
 
 END = "<|endoftext|>"
@@ -73,41 +72,6 @@ def test_the_readme_says_what_the_code_does():
 # ---- the textbook -------------------------------------------------------------------------------
 
 
-def merged(ids, pair, new):
-    """All occurrences of the pair, from left to right, become the token `new`."""
-    out = []
-    for i in ids:
-        if out and (out[-1], i) == pair:
-            out[-1] = new
-        else:
-            out.append(i)
-    return out
-
-
-def textbook_learn(words, n_merges):
-    """Count all pairs again for each merge."""
-    rows = [(list(word.encode()), count) for word, count in words.items()]
-    merges = {}
-    while len(merges) < n_merges:
-        counts = Counter()
-        for ids, count in rows:
-            for pair in pairwise(ids):
-                counts[pair] += count
-        if not counts:
-            break
-        pair = min(counts, key=lambda pair: (-counts[pair], pair))
-        merges[pair] = 256 + len(merges)
-        rows = [(merged(ids, pair, merges[pair]), count) for ids, count in rows]
-    return merges
-
-
-def textbook_apply(ids, merges):
-    """Every merge in the order learned."""
-    for pair, new in merges.items():
-        ids = merged(ids, pair, new)
-    return ids
-
-
 short_words = st.text("ab", min_size=1, max_size=12) | st.text("aé🙂 ", min_size=1, max_size=6)
 
 
@@ -116,11 +80,39 @@ short_words = st.text("ab", min_size=1, max_size=12) | st.text("aé🙂 ", min_s
 @example({"aaa": 1}, 5, "aaaaa")
 def test_merges_are_the_textbooks(words, n_merges, other):
     merges = learn_merges(words, n_merges)
-    assert list(merges.items()) == list(textbook_learn(words, n_merges).items())
+    assert list(merges.items()) == list(bpe_textbook.learn_merges(words, n_merges).items())
     for word in (*words, other):
         letters = list(word.encode())
-        assert apply_merges(letters, merges) == textbook_apply(letters, merges)
-    assert NONE not in merges.values()
+        expected = bpe_textbook.apply_merges(letters, merges)
+        assert bpe.apply_merges_to_many(letters, merges, merges) == expected
+        assert bpe.apply_merges(letters, merges, merges) == expected
+
+
+@settings(max_examples=60)
+@given(st.lists(short_words, min_size=1, max_size=20))
+@example(["aaaaa", "a", "aa", "abababab"])
+def test_many_words_at_once_are_each_in_turn(words):
+    merges = learn_merges(dict.fromkeys(words, 1), 30)
+    byte_ids = list(range(256))
+    many = Merger(merges, merges, byte_ids).encode([w.encode() for w in words], np.dtype("u2"))
+    for word, ids in zip(words, many, strict=True):
+        expected = bpe.apply_merges(list(word.encode()), merges, merges)
+        assert np.frombuffer(ids, "u2").tolist() == expected
+
+
+def test_many_new_words(monkeypatch):
+    for together in (7, 100):
+        monkeypatch.setattr(bpe, "TOGETHER", together)
+        for whole_words in (False, True):
+            tokenizer = BPE.train(CORPUS, 400)
+            one_by_one = BPE(tokenizer.tokens, tokenizer.merges, whole_words=whole_words)
+            many = BPE(tokenizer.tokens, tokenizer.merges, whole_words=whole_words)
+            monkeypatch.setattr(bpe, "SAMPLE", 0)
+            expected = one_by_one.encode(CORPUS)
+            assert one_by_one._merger is None
+            monkeypatch.setattr(bpe, "SAMPLE", 2)
+            assert many.encode(CORPUS) == expected
+            assert many._merger is not None
 
 
 def test_no_two_tokens_are_the_same_bytes(tokenizer):
@@ -182,10 +174,10 @@ def test_array_is_as_narrow_as_the_vocabulary_allows():
 
 
 def test_the_word_cache_has_a_bound(monkeypatch):
-    monkeypatch.setattr(bpe, "CACHE_WORDS", 3)
-    monkeypatch.setattr(bpe, "CACHE_LENGTH", 4)
+    monkeypatch.setattr(cache, "CACHE_WORDS", 3)
+    monkeypatch.setattr(cache, "CACHE_LENGTH", 4)
     tokenizer = BPE.train(CORPUS, 300)
-    expected = [i for word in split("gpt2", CORPUS) for i in tokenizer._encode_word(word)]
+    expected = [i for word in split("gpt2", CORPUS) for i in tokenizer.encode(word)]
     for _ in range(2):
         assert tokenizer.encode(CORPUS) == expected
         assert 0 < len(tokenizer._cache) <= 3
@@ -369,7 +361,7 @@ def change(path, value):
         (change("model.continuing_subword_prefix", "##"), "model.continuing_subword_prefix"),
         (change("model.end_of_word_suffix", "</w>"), "model.end_of_word_suffix"),
         (change("model.byte_fallback", True), "model.byte_fallback"),
-        (change("model.ignore_merges", True), "model.ignore_merges"),
+        (change("model.ignore_merges", 1.5), "model.ignore_merges"),
         (change("model.fuse_unk", True), "model.fuse_unk"),
         (change("model.surprise", 0), "model.surprise"),
         (change("model.vocab", []), "model.vocab"),
@@ -386,13 +378,13 @@ def change(path, value):
         (change("model.merges.0", ["a", 1]), r"model.merges\[0\]"),
         (change("model.merges.0", "a aa"), r"model.merges\[0\]"),
         (change("model.merges.1", "a b"), r"model.merges\[1\]"),
-        (lambda d: d["model"]["merges"].reverse(), r"model.merges\[1\]"),
-        (change("normalizer", {"type": "NFC"}), "normalizer"),
+        (change("normalizer", {"type": "Lowercase"}), "normalizer.type"),
+        (change("normalizer", {"type": "NFC"}), r"added_tokens\[0\]\.normalized"),
         (change("truncation", {}), "truncation"),
         (change("padding", {}), "padding"),
         (change("decoder", None), "decoder"),
         (change("decoder.type", "Metaspace"), "decoder.type"),
-        (change("post_processor", {"type": "TemplateProcessing"}), "post_processor.type"),
+        (change("post_processor", {"type": "TemplateProcessing"}), "post_processor.single"),
         (change("pre_tokenizer", None), "pre_tokenizer"),
         (change("pre_tokenizer.type", "Metaspace"), "pre_tokenizer.type"),
         (change("pre_tokenizer.pretokenizers", []), "pre_tokenizer.pretokenizers"),
@@ -407,7 +399,7 @@ def change(path, value):
         (change("pre_tokenizer.pretokenizers.1.add_prefix_space", True), r".*add_prefix_space"),
         (change("pre_tokenizer.pretokenizers.1.type", "Split"), r".*\[1\]\.type"),
         (change("added_tokens", {}), "added_tokens"),
-        (change("added_tokens.0.special", False), r"added_tokens\[0\]\.special"),
+        (change("added_tokens.0.special", 2), r"added_tokens\[0\]\.special"),
         (change("added_tokens.0.lstrip", True), r"added_tokens\[0\]\.lstrip"),
         (change("added_tokens.0.rstrip", True), r"added_tokens\[0\]\.rstrip"),
         (change("added_tokens.0.single_word", True), r"added_tokens\[0\]\.single_word"),
@@ -422,6 +414,7 @@ def change(path, value):
 )
 def test_what_a_file_asks_for_and_we_lack_is_an_error_that_names_it(tmp_path, edit, field):
     d = BPE.train("abab", 259, "gpt4", special_tokens=[END]).to_dict()
+    d["added_tokens"][0]["normalized"] = True
     edit(d)
     file = tmp_path / "odd.json"
     file.write_text(json.dumps(d), encoding="utf-8")

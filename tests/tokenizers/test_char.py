@@ -141,7 +141,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     [
         (lambda d: d.clear(), "model"),
         (lambda d: d.update(model=[]), "model"),
-        (lambda d: d["model"].update(type="Unigram"), "model.type"),
+        (lambda d: d["model"].update(type="Surprise"), "model.type"),
         (lambda d: d["model"].update(extra=1), "model.extra"),
         (lambda d: d["model"].update(vocab=None), "model.vocab"),
         (lambda d: d["model"].update(vocab={"a": 0, "b": 2}), "model.vocab"),

@@ -1,181 +1,100 @@
-"""Byte-level byte-pair encoding: start from bytes, and merge the pair that is seen most often.
+"""Byte-level byte-pair encoding, as GPT-2 and most models after it use it.
 
-Sennrich, Haddow & Birch 2016, arXiv:1508.07909, algorithm 1; over bytes instead of characters, so
-that no text is unknown, as in Radford et al. 2019 (GPT-2), section 2.2.
+bpe_textbook.py says what it does. Here it is fast: a word that was seen before is looked up, a new
+one takes a time nearly proportional to its length. Learning is in bpe_train.py.
 """
 
 from __future__ import annotations
 
 import heapq
 import os
-import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from . import byte_level, tokenizer_json
-from .checks import (
-    allowed_tokens,
-    check_text,
-    checked_ids,
-    checked_special_tokens,
-    id_dtype,
-    place,
-    texts,
-)
-from .patterns import compiled, split
+from . import cache
+from .bpe_many import Merger
+from .bpe_train import learn_merges
+from .cache import WordCache
+from .checks import checked_ids, checked_special_tokens
+from .formats import byte_level, openai
+from .pairs import NONE, Pair
+from .patterns import NAMED, compiled, cut_of, splitter
+from .steps.template import Template
+from .tokenizer import Tokenizer, special_pattern
+from .words import Source, Split, count_words, whole_words
 
-Pair = tuple[int, int]
-
-NONE = -1  # no token here: the edge of a word, or a place whose token went into the one before it
-CACHE_WORDS = 1 << 16  # words whose ids are remembered, at most this many ...
-CACHE_LENGTH = 64  # ... of at most so many characters: some 30 MB when full of long words
-
-
-class Row:
-    """Token ids in a row. Two neighbours become one in constant time, however long the row.
-
-    `before` and `after` hold, for each place in use, the places in use next to it.
-    """
-
-    def __init__(self, ids: Iterable[int]):
-        self.ids = list(ids)
-        self.before = list(range(-1, len(self.ids) - 1))
-        self.after = list(range(1, len(self.ids) + 1))
-
-    def pair(self, i: int) -> Pair:
-        """The token at place i and the one after it."""
-        return self.ids[i], self.ids[self.after[i]]
-
-    def merge(self, i: int, new: int) -> None:
-        """Put one token, `new`, where the pair at place i was."""
-        gone = self.after[i]
-        following = self.after[gone]
-        self.ids[i], self.ids[gone] = new, NONE
-        self.after[i], self.before[following] = following, i
+TOGETHER = 1 << 13  # words looked up in one go
+SAMPLE = 256  # of them, at which is seen whether many are new
+SHORT = 200  # up to here a row is searched, from here on a heap knows the next merge
+NEVER = 1 << 62  # the rank of a pair that is not merged
 
 
-def learn_merges(words: Mapping[str, int], n_merges: int) -> dict[Pair, int]:
-    """{pair: id of the token it becomes}, in the order learned; fewer if the pairs run out.
-
-    words: how often each word occurs. Ids below 256 are bytes, merge k makes token 256 + k.
-    The pair to merge is the one with the highest count, of equals the smallest pair of ids, so
-    the order of the words does not matter. In "aaa" the left "aa" is merged.
-
-    Each distinct word is looked at once, to count its pairs. After that a merge touches only the
-    places where its pair stands: it changes the counts of their neighbours and of nothing else.
-    """
-    ids = [NONE]
-    weights = [0]  # of a place: how often its word occurs
-    for word, count in words.items():
-        letters = word.encode("utf-8")
-        ids += [*letters, NONE]
-        weights += [count] * (len(letters) + 1)
-    row = Row(ids)
-
-    counts: Counter[Pair] = Counter()
-    places: defaultdict[Pair, set[int]] = defaultdict(set)  # may hold places it has since left
-    for i, pair in enumerate(pairwise(ids)):
-        if NONE not in pair:
-            counts[pair] += weights[i]
-            places[pair].add(i)
-
-    # A heap, the most frequent on top. A count only falls once its pair is in the heap, since new
-    # pairs all hold the new token. So an entry whose count is out of date goes back in corrected.
-    heap = [(-count, pair) for pair, count in counts.items()]
-    heapq.heapify(heap)
-    merges: dict[Pair, int] = {}
-
-    while heap and len(merges) < n_merges:
-        count, pair = heapq.heappop(heap)
-        if -count != counts[pair]:
-            if counts[pair]:
-                heapq.heappush(heap, (-counts[pair], pair))
-            continue
-
-        new = merges[pair] = 256 + len(merges)
-        made = set()
-        for i in sorted(places.pop(pair)):
-            if row.pair(i) != pair:
-                continue
-            for at in (row.before[i], i, row.after[i]):  # x a b y: xa, ab and by go,
-                counts[row.pair(at)] -= weights[at]  # (those with NONE nobody asks for)
-            row.merge(i, new)
-            for at in (row.before[i], i):  # and x ab y: x ab and ab y come
-                if NONE not in row.pair(at):
-                    counts[row.pair(at)] += weights[at]
-                    places[row.pair(at)].add(at)
-                    made.add(row.pair(at))
-        for pair in made:
-            if counts[pair]:  # 0: made, and broken up by the next place
-                heapq.heappush(heap, (-counts[pair], pair))
-    return merges
-
-
-def apply_merges(ids: Iterable[int], merges: Mapping[Pair, int]) -> list[int]:
-    """One word's bytes, as ids, -> its tokens: the earliest merge first, of equals the leftmost.
-
-    The same as going through all merges in the order learned and applying each from left to right.
-    """
-    row = Row([NONE, *ids, NONE])
-    heap = [(merges[pair], i) for i, pair in enumerate(pairwise(row.ids)) if pair in merges]
-    heapq.heapify(heap)
-    while heap:
-        new, i = heapq.heappop(heap)
-        if merges.get(row.pair(i)) != new:  # one of the two has been merged with another
-            continue
-        row.merge(i, new)
-        for at in (row.before[i], i):
-            if row.pair(at) in merges:
-                heapq.heappush(heap, (merges[row.pair(at)], at))
-    return [i for i in row.ids if i != NONE]
-
-
-class BPE:
+class BPE(Tokenizer):
     """A byte-level BPE tokenizer: BPE.train(text, vocab_size), or tokenizers.load(file).
 
-    tokens           the bytes of each id
-    merges           {pair of ids: id of the token it becomes}; of several the lowest id goes first
+    tokens           the bytes of each id; None where an id is not in use
+    merges           {pair of ids: id of the token it becomes}, the one to make first first
     pattern          how text is cut into words, see patterns.split
     special_tokens   {string: id}: tokens outside of the text, such as "<|endoftext|>"
+    added_tokens     {string: id}: strings that are one token wherever they stand in a text
+    form             "NFC", "NFKC", "NFD" or "NFKD" where text is brought into that Unicode form
+                     first, and decode(encode(text)) is not text but its form
+    whole_words      a word that is a token is that token, whatever the merges make of it
+    template         what encode(..., add_special_tokens=True) puts around a text
+    ranks            {pair of ids: which of two merges goes first}
+    ranks_by_id      the merge that makes the lowest id goes first, whatever the order in `merges`
     """
 
     def __init__(
         self,
-        tokens: list[bytes],
+        tokens: list[bytes | None],
         merges: dict[Pair, int],
         pattern: str = "gpt2",
         special_tokens: Mapping[str, int] | None = None,
+        *,
+        added_tokens: Mapping[str, int] | None = None,
+        form: str | None = None,
+        whole_words: bool = False,
+        template: Template | None = None,
+        ranks_by_id: bool = False,
     ):
-        compiled(pattern)  # a ValueError now, not in the middle of a text
+        self._split = splitter(pattern)  # a ValueError now, not in the middle of a text
+        self._keep(special_tokens, added_tokens, template)
         self.tokens = tokens
         self.merges = merges
         self.pattern = pattern
-        self.special_tokens = dict(special_tokens or {})
+        self.form = form
+        self.whole_words = whole_words
 
-        special_ids = set(self.special_tokens.values())
-        ids = {token: i for i, token in enumerate(tokens) if i not in special_ids}
-        for token in self.special_tokens:
+        outside = set(self._outside.values())
+        ids = {token: i for i, token in enumerate(tokens) if token and i not in outside}
+        for token in self._outside:
             if byte_level.token_bytes(token) in ids:
                 raise ValueError(
                     f"special token {token!r} is also how a tokenizer.json writes an ordinary one; "
                     f"try '<|{token}|>'"
                 )
+        self._ids = ids
         self._byte_ids = [ids[bytes([byte])] for byte in range(256)]
-        self._special = special_pattern(self.special_tokens)
-        self._cache: dict[str, list[int]] = {}
+        self.ranks = merges if ranks_by_id else ranks_of(merges)
+        self._cache = WordCache(self._encode_word)
+        self._merger: Merger | None = None  # made when a text has many new words
 
     @classmethod
     def train(
         cls,
-        text_or_iterable: str | Iterable[str],
+        text_or_iterable: Source,
         vocab_size: int,
         pattern: str = "gpt2",
         special_tokens: Collection[str] = (),
+        *,
+        min_frequency: int = 1,
+        processes: int = 1,
+        progress: bool = False,
     ) -> BPE:
         """Learn vocab_size tokens: the 256 bytes, then the merges, then the special tokens.
 
@@ -184,11 +103,14 @@ class BPE:
         special token, and special tokens in the text are not learned from. The result depends on
         how often each word occurs, not on the order (see learn_merges).
 
-        pattern: gpt2, gpt4 (cl100k), gpt4o (o200k), none (a text is one word), or any regular
-        expression of the `regex` package that matches a word.
+        text_or_iterable: a text, texts, or a pathlib.Path: a file, which may be larger than memory.
+        pattern: gpt2, gpt4 (cl100k), gpt4o (o200k), qwen2, none (a text is one word), or any
+        regular expression of the `regex` package that matches a word.
+        min_frequency: pairs seen less often are left alone, and the vocabulary may be smaller.
+        processes: that count words. progress: show bars on the terminal.
 
         ValueError where vocab_size is below 256 and the special tokens, or more than the text has
-        pairs for.
+        pairs for, or where the pattern finds not one word in the text.
         """
         if not isinstance(vocab_size, int):
             raise TypeError(f"vocab_size must be a whole number, not {vocab_size!r}")
@@ -199,14 +121,23 @@ class BPE:
                 f"vocab_size={vocab_size} is too small: 256 bytes and {len(special_tokens)} "
                 f"special tokens make {256 + len(special_tokens)}"
             )
+        if min_frequency < 1:
+            raise ValueError(f"min_frequency={min_frequency}: expected at least 1")
 
-        words: Counter[str] = Counter()
-        cut = special_pattern(special_tokens)
-        for text in texts(text_or_iterable):
-            for part in cut.split(text)[::2]:
-                words.update(split(pattern, part))
-        merges = learn_merges(words, n_merges)
-        if len(merges) < n_merges:
+        words = count_words(
+            text_or_iterable,
+            words_around,
+            pattern,
+            special_tokens,
+            cut=cut_of(pattern, special_tokens),
+            processes=processes,
+            progress=progress,
+        )
+        for token in special_tokens:
+            words.pop(token, None)
+        check_pattern(pattern, words)
+        merges = learn_merges(words, n_merges, min_frequency, progress)
+        if len(merges) < n_merges and min_frequency == 1:
             largest = vocab_size - n_merges + len(merges)
             raise ValueError(
                 f"vocab_size={vocab_size} is more than this text has pairs for: after "
@@ -219,7 +150,21 @@ class BPE:
             tokens.append(tokens[left] + tokens[right])
         specials = {token: len(tokens) + i for i, token in enumerate(special_tokens)}
         tokens += [token.encode("utf-8") for token in special_tokens]
-        return cls(tokens, merges, pattern, specials)
+        return cls([*tokens], merges, pattern, specials)
+
+    @classmethod
+    def from_gpt2(cls, encoder_json: str | os.PathLike, vocab_bpe: str | os.PathLike) -> BPE:
+        """GPT-2's two files: tokens with their ids, and merges. <|endoftext|> is special."""
+        return cls(*openai.read_gpt2(encoder_json, vocab_bpe))
+
+    @classmethod
+    def from_tiktoken(
+        cls, file: str | os.PathLike, pattern: str, special_tokens: Mapping[str, int] | None = None
+    ) -> BPE:
+        """A file of ranks as the `tiktoken` package has them; pattern and special tokens are not in
+        the file."""
+        tokens, merges, specials = openai.read_tiktoken(file, dict(special_tokens or {}))
+        return cls(tokens, merges, pattern, specials, whole_words=True, ranks_by_id=True)
 
     @property
     def vocab_size(self) -> int:
@@ -229,29 +174,46 @@ class BPE:
         special = f", special_tokens={list(self.special_tokens)}" if self.special_tokens else ""
         return f"BPE(vocab_size={self.vocab_size}, pattern={self.pattern!r}{special})"
 
-    def encode(self, text: str, allowed_special: Collection[str] = ()) -> list[int]:
-        """text -> ids, a list.
+    def _encode_part(self, text: str, first: bool) -> bytes:
+        if self.form is not None:
+            text = unicodedata.normalize(self.form, text)  # type: ignore[arg-type]
+        words = self._split(text)
+        out = []
+        for start in range(0, len(words), TOGETHER):
+            some = words[start : start + TOGETHER]
+            new = sum(word not in self._cache for word in some[:SAMPLE])
+            if new > SAMPLE / 16:
+                self._encode_new(some)
+            out.append(b"".join(map(self._cache.__getitem__, some)))
+        return b"".join(out)
 
-        allowed_special: the special tokens that may stand in the text, a collection or "all"; each
-        becomes its one id. Any other special token in the text is a ValueError, so that text
-        from outside cannot put one in.
-        """
-        check_text(text)
-        allowed = allowed_tokens(allowed_special, self.special_tokens)
-        ids: list[int] = []
-        for k, part in enumerate(self._special.split(text)):  # text, special, text, ..., text
-            if k % 2 == 0:
-                for word in split(self.pattern, part):
-                    ids += self._cache.get(word) or self._encode_word(word)
-            elif part in allowed:
-                ids.append(self.special_tokens[part])
-            else:
-                raise self._not_allowed(text, allowed)
-        return ids
+    def _encode_new(self, words: list[str]) -> None:
+        """Put those words into the cache that are not there, all at once."""
+        if self._merger is None:
+            self._merger = Merger(self.merges, self.ranks, self._byte_ids)
+        new = {
+            word: word.encode("utf-8")
+            for word in dict.fromkeys(words)
+            if word not in self._cache and len(word) <= cache.CACHE_LENGTH
+        }
+        if self.whole_words:
+            new = {word: letters for word, letters in new.items() if letters not in self._ids}
+        if not new:
+            return
+        if len(self._cache) + len(new) > cache.CACHE_WORDS:
+            self._cache.clear()
+        ids = self._merger.encode(list(new.values()), self.dtype)
+        self._cache.update(zip(new, ids, strict=True))
 
-    def encode_array(self, text: str, allowed_special: Collection[str] = ()) -> np.ndarray:
-        """text -> ids (T,), uint16 or, past a vocabulary of 65,536, uint32; see encode."""
-        return np.array(self.encode(text, allowed_special), dtype=id_dtype(self.vocab_size))
+    def _encode_word(self, word: str) -> bytes:
+        letters = word.encode("utf-8")
+        if self.whole_words and letters in self._ids:
+            return self._as_bytes([self._ids[letters]])
+        return self._as_bytes(apply_merges(self.byte_ids(word), self.merges, self.ranks))
+
+    def byte_ids(self, word: str) -> list[int]:
+        """The ids of a word's bytes, before any merge."""
+        return [self._byte_ids[byte] for byte in word.encode("utf-8")]
 
     def decode(self, ids: ArrayLike, errors: str = "replace") -> str:
         """ids -> text. Ids may break off inside a character, which `errors` is about, as in
@@ -260,43 +222,111 @@ class BPE:
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
         """ids -> bytes: for any text, decode_bytes(encode(text)) == text.encode("utf-8")."""
-        return b"".join([self.tokens[i] for i in checked_ids(ids, self.vocab_size)])
-
-    def save(self, file: str | os.PathLike) -> None:
-        """Write a Hugging Face tokenizer.json."""
-        tokenizer_json.write(file, self.to_dict())
+        known = checked_ids(ids, self.vocab_size)
+        try:
+            return b"".join([self.tokens[i] for i in known])  # type: ignore[misc]
+        except TypeError:
+            gap = next(i for i in known if self.tokens[i] is None)
+            raise ValueError(f"id {gap} is not in use in this vocabulary") from None
 
     def to_dict(self) -> dict[str, Any]:
         """What save writes: a JSON object that can also stand inside another file."""
-        return byte_level.to_dict(self.tokens, self.merges, self.pattern, self.special_tokens)
+        return byte_level.to_dict(self)
 
     @classmethod
     def from_dict(cls, d: dict[str, Any], source: str = "tokenizer") -> BPE:
         """The reverse of to_dict. ValueError naming `source` and the field that does not fit."""
-        return cls(*byte_level.from_dict(d, source))
+        return cls(**byte_level.from_dict(d, source))
 
-    def _encode_word(self, word: str) -> list[int]:
-        letters = [self._byte_ids[byte] for byte in word.encode("utf-8")]
-        ids = apply_merges(letters, self.merges)
-        if len(word) <= CACHE_LENGTH:
-            if len(self._cache) >= CACHE_WORDS:
-                self._cache.clear()
-            self._cache[word] = ids
-        return ids
+    def _pieces(self, blocks: Iterable[str]) -> Iterator[str]:
+        split = words_around(self.pattern, list(self._outside))
+        return whole_words(blocks, split, cut_of(self.pattern, self._outside))
 
-    def _not_allowed(self, text: str, allowed: set[str]) -> ValueError:
-        for match in self._special.finditer(text):
-            token = match.group()
-            if token not in allowed:
-                break
-        return ValueError(
-            f"the text holds the special token {token!r} at {place(text, match.start())}; to let "
-            f'it through as one token, pass allowed_special=[{token!r}] or "all"'
+
+def words_around(pattern: str, special_tokens: Collection[str]) -> Split:
+    """The function that cuts a text into words and special tokens."""
+    split = splitter(pattern)
+    if not special_tokens:
+        return split
+    special = special_pattern(special_tokens)
+
+    def split_around(text: str) -> list[str]:
+        words: list[str] = []
+        for k, part in enumerate(special.split(text)):
+            words += [part] if k % 2 else split(part)
+        return words
+
+    return split_around
+
+
+def apply_merges(
+    ids: list[int], merges: Mapping[Pair, int], ranks: Mapping[Pair, int]
+) -> list[int]:
+    """One word's bytes, as ids, -> its tokens: the lowest rank first, of equals the leftmost.
+
+    The same as going through all merges from the lowest rank and making each from left to right.
+    `ids` is used up.
+    """
+    if len(ids) > SHORT:
+        return apply_merges_to_many(ids, merges, ranks)
+    next_ranks = [ranks.get(pair, NEVER) for pair in pairwise(ids)]
+    while next_ranks:
+        rank = min(next_ranks)
+        if rank == NEVER:
+            break
+        i = next_ranks.index(rank)
+        ids[i] = merges[ids[i], ids[i + 1]]
+        del ids[i + 1], next_ranks[i]
+        if i > 0:
+            next_ranks[i - 1] = ranks.get((ids[i - 1], ids[i]), NEVER)
+        if i < len(next_ranks):
+            next_ranks[i] = ranks.get((ids[i], ids[i + 1]), NEVER)
+    return ids
+
+
+def apply_merges_to_many(
+    ids: list[int], merges: Mapping[Pair, int], ranks: Mapping[Pair, int]
+) -> list[int]:
+    """The same for a long row: a heap of what can be merged, and for each place its neighbours."""
+    row = [*ids, NONE]
+    before = list(range(-1, len(row) - 1))
+    after = list(range(1, len(row) + 1))
+    heap = [(ranks[pair], i) for i, pair in enumerate(pairwise(row)) if pair in ranks]
+    heapq.heapify(heap)
+    while heap:
+        rank, i = heapq.heappop(heap)
+        if row[i] == NONE:
+            continue  # this place has gone into the one before it
+        right = after[i]
+        pair = row[i], row[right]
+        if ranks.get(pair) != rank:
+            continue  # one of the two has been merged with another
+        row[i], row[right] = merges[pair], NONE
+        after[i] = following = after[right]
+        if following < len(row):
+            before[following] = i
+        for left, right in ((before[i], i), (i, following)):
+            if left >= 0 and (pair := (row[left], row[right])) in ranks:
+                heapq.heappush(heap, (ranks[pair], left))
+    return [i for i in row if i != NONE]
+
+
+def ranks_of(merges: dict[Pair, int]) -> dict[Pair, int]:
+    """{pair: which of two merges goes first}, by their order. Where every merge makes a higher id
+    than the one before, the ids say that already."""
+    made = list(merges.values())
+    if all(a < b for a, b in pairwise(made)):
+        return merges
+    return {pair: k for k, pair in enumerate(merges)}
+
+
+def check_pattern(pattern: str, words: Collection[str]) -> None:
+    """Refuse a pattern of the user's own that has found nothing in the text."""
+    if pattern in NAMED or not words:
+        return
+    find = compiled(pattern)
+    if not any(match.group() for word in words for match in find.finditer(word)):
+        raise ValueError(
+            f"pattern={pattern!r} matches nothing in this text, so that all of it would be one "
+            "word; if that is wanted, pass pattern='none'"
         )
-
-
-def special_pattern(special_tokens: Iterable[str]) -> re.Pattern[str]:
-    """Finds any of the special tokens, the longest where several begin."""
-    longest_first = sorted(special_tokens, key=len, reverse=True)
-    any_of_them = "|".join(re.escape(token) for token in longest_first)
-    return re.compile(f"({any_of_them})" if any_of_them else "(?!)")  # (?!) is found nowhere

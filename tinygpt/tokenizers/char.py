@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import tokenizer_json
-from .checks import (
-    allowed_tokens,
-    check_text,
-    checked_ids,
-    id_dtype,
-    place,
-    texts,
-)
+from .checks import check_text, checked_ids, place
+from .formats import tokenizer_json
+from .tokenizer import Tokenizer
+from .words import Source, texts
 
 # How a tokenizer.json says it: every character is a word, and words are joined as they are.
 SPLIT = {
@@ -29,7 +23,7 @@ SPLIT = {
 JOIN = {"type": "Fuse"}
 
 
-class Char:
+class Char(Tokenizer):
     """A vocabulary of characters: the id of a character is its place in `characters`."""
 
     def __init__(self, characters: str):
@@ -40,15 +34,17 @@ class Char:
         if len(np.unique(codes)) != len(codes):
             raise ValueError("every character may stand in the vocabulary only once")
 
+        self._keep(special_tokens=None)
         self.characters = characters
         self._ids = np.full(codes.max() + 2, -1, np.int32)  # by code point; -1: not ours
         self._ids[codes] = np.arange(len(codes))
 
     @classmethod
-    def train(cls, text_or_iterable: str | Iterable[str]) -> Char:
-        """The characters of a text, or of many, in the order of their code points."""
+    def train(cls, text_or_iterable: Source) -> Char:
+        """The characters of a text, of many, or of a file given as a pathlib.Path, in the order of
+        their code points."""
         seen: set[str] = set()
-        for text in texts(text_or_iterable):
+        for text in texts(text_or_iterable, split=list):
             seen.update(text)
         return cls("".join(sorted(seen)))
 
@@ -56,17 +52,8 @@ class Char:
     def vocab_size(self) -> int:
         return len(self.characters)
 
-    def __repr__(self) -> str:
-        return f"Char(vocab_size={self.vocab_size})"
-
-    def encode_array(self, text: str, allowed_special: Collection[str] = ()) -> np.ndarray:
-        """text -> ids (len(text),), uint16 or, past 65,536 characters, uint32.
-
-        ValueError at the first character that is not in the vocabulary. There are no special
-        tokens; `allowed_special` is here because every tokenizer has it.
-        """
-        allowed_tokens(allowed_special, special_tokens=())
-        check_text(text)
+    def _encode_part(self, text: str, first: bool) -> bytes:
+        """ValueError at the first character that is not in the vocabulary."""
         codes = code_points(text)
         ids = self._ids[np.minimum(codes, len(self._ids) - 1)]  # the last entry is always -1
         if ids.size and ids.min() < 0:
@@ -76,23 +63,14 @@ class Char:
                 f"{place(text, offset)} is not among the {self.vocab_size} of this vocabulary; "
                 "train on text that has it, take it out, or use BPE, which encodes any text"
             )
-        return ids.astype(id_dtype(self.vocab_size))
+        return ids.astype(self.dtype).tobytes()
 
-    def encode(self, text: str, allowed_special: Collection[str] = ()) -> list[int]:
-        """text -> ids, a list; the same as encode_array."""
-        return self.encode_array(text, allowed_special).tolist()
+    def _pieces(self, blocks: Iterable[str]) -> Iterator[str]:
+        return iter(blocks)
 
     def decode(self, ids: ArrayLike) -> str:
         """ids -> text. ValueError where an id is not in the vocabulary."""
         return "".join([self.characters[i] for i in checked_ids(ids, self.vocab_size)])
-
-    def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """ids -> the UTF-8 bytes of the text."""
-        return self.decode(ids).encode("utf-8")
-
-    def save(self, file: str | os.PathLike) -> None:
-        """Write a Hugging Face tokenizer.json."""
-        tokenizer_json.write(file, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """What save writes: a JSON object that can also stand inside another file."""
@@ -108,6 +86,7 @@ class Char:
         """The reverse of to_dict. ValueError naming `source` and the field that does not fit."""
         root = tokenizer_json.root(d, source)
         root["pre_tokenizer"].must_be(SPLIT)
+        root["normalizer"].must_be(None)
         root["post_processor"].must_be(None)
         root["decoder"].must_be(JOIN)
         if root["added_tokens"].value:
@@ -116,7 +95,7 @@ class Char:
         model = root["model"]
         model.may_have("type", "vocab", "unk_token")
         model["type"].must_be("WordLevel")
-        characters = model["vocab"].by_id()
+        characters = [character or "" for character in model["vocab"].by_id()]
         if not characters:
             raise model["vocab"].error("is empty; a Char tokenizer has at least one character")
         for character in characters:

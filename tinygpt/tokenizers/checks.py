@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-
-def texts(text_or_iterable: str | Iterable[str]) -> Iterator[str]:
-    """The strings to train on: one, or each of many."""
-    if isinstance(text_or_iterable, str | bytes):  # bytes are refused below
-        text_or_iterable = [text_or_iterable]
-    if not isinstance(text_or_iterable, Iterable):
-        raise TypeError(f"expected a text or many, not {type(text_or_iterable).__name__}")
-    for text in text_or_iterable:
-        check_text(text)
-        yield text
 
 
 def check_text(text: str) -> None:

@@ -54,9 +54,19 @@ def root(d: Any, source: str) -> Field:
     """The whole of a tokenizer.json; what none of our tokenizers has must be empty."""
     field = Field(d, source)
     field.may_have(*layout())
-    for part in ("truncation", "padding", "normalizer"):
+    for part in ("truncation", "padding"):
         field[part].must_be(None)
     return field
+
+
+MOST_IDS = 1 << 24  # so that a damaged id is refused before memory is taken for it
+
+# What an added token may say; of each flag the settings that we have.
+ADDED_TOKEN: dict[str, list[Any]] = {
+    "single_word": [False],
+    "lstrip": [False],
+    "rstrip": [False],
+}
 
 
 class Field:
@@ -99,23 +109,78 @@ class Field:
             raise self.error(f"is {short(self.value)}; supported: {wanted}")
         return self.value
 
-    def by_id(self, extra: dict[str, int] | None = None) -> list[str]:
-        """{token: id}, with `extra` tokens, as a list: every id from 0 up must be there once."""
-        vocab = self.a(dict) | (extra or {})
-        tokens: list[Any] = [None] * len(vocab)
-        for token, i in vocab.items():
-            if type(i) is not int or not 0 <= i < len(tokens):
-                raise self.error(
-                    f"gives {token!r} the id {short(i)}, but {len(tokens)} tokens have the ids "
-                    f"0 to {len(tokens) - 1} (gaps are not supported)"
-                )
-            if tokens[i] is not None:
-                raise self.error(f"gives the id {i} to both {tokens[i]!r} and {token!r}")
-            tokens[i] = token
-        return tokens
+    def by_id(self, outside: dict[str, int] | None = None) -> list[str | None]:
+        """{token: id}, with the tokens `outside` of it, as a list of tokens.
+
+        An id stands for one token. Below the last id of the vocabulary none is free; after it, ids
+        may be: there the list has None.
+        """
+        outside = outside or {}
+        by_id: dict[int, str] = {}
+        for token, i in (self.a(dict) | outside).items():
+            if type(i) is not int or not 0 <= i < MOST_IDS:
+                raise self.error(f"gives {token!r} the id {short(i)}, not a number from 0 up")
+            if i in by_id:
+                raise self.error(f"gives the id {i} to both {by_id[i]!r} and {token!r}")
+            by_id[i] = token
+        last = max((i for token, i in self.value.items() if token not in outside), default=-1)
+        for i in range(last):
+            if i not in by_id:
+                raise self.error(f"has no token with id {i}, but one with id {last}: a gap")
+        return [by_id.get(i) for i in range(max(by_id, default=-1) + 1)]
 
 
 def short(value: Any) -> str:
     """A JSON value, cut to what fits in an error message."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+def read_added_tokens(
+    field: Field, vocab: dict[str, int], normalized: bool
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The special tokens and the others, {string: id}; a file may have them in `vocab` as well.
+
+    normalized: whether tokens may ask to be looked for in the normalized text, which we do not do:
+    True where nothing is normalized, and it makes no difference.
+    """
+    special: dict[str, int] = {}
+    added: dict[str, int] = {}
+    for entry in field:
+        entry.may_have("id", "content", "normalized", "special", *ADDED_TOKEN)
+        for name, supported in ADDED_TOKEN.items():
+            entry[name].must_be(*supported)
+        entry["normalized"].must_be(*([False, True] if normalized else [False]))
+        token, i = entry["content"].a(str), entry["id"].a(int)
+        if not token or token in special or token in added:
+            raise entry["content"].error(f"is {token!r}: empty, or there before")
+        if vocab.get(token, i) != i:
+            raise entry["id"].error(f"is {i}, but {token!r} has id {vocab[token]} in model.vocab")
+        (special if entry["special"].must_be(True, False) else added)[token] = i
+    return special, added
+
+
+def write_added_tokens(
+    special_tokens: dict[str, int], added_tokens: dict[str, int]
+) -> list[dict[str, Any]]:
+    """The reverse of read_added_tokens."""
+    flags = {name: settings[0] for name, settings in ADDED_TOKEN.items()} | {"normalized": False}
+    entries = [
+        {"id": i, "content": token} | flags | {"special": token in special_tokens}
+        for token, i in (special_tokens | added_tokens).items()
+    ]
+    return sorted(entries, key=lambda entry: entry["id"])
+
+
+def read_merge(entry: Field, ids: dict[str, int], merges: dict[tuple[int, int], int]) -> None:
+    """Put a merge, "a b" or ["a", "b"], after the others as {pair of ids: new id}."""
+    parts = entry.value.split(" ") if isinstance(entry.value, str) else entry.a(list)
+    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        raise entry.error(f"is {short(entry.value)}, not two tokens")
+    for token in (*parts, "".join(parts)):
+        if token not in ids:
+            raise entry.error(f"needs the token {token!r}, which is not in the vocabulary")
+    pair = ids[parts[0]], ids[parts[1]]
+    if pair in merges:
+        raise entry.error(f"is {parts[0]!r} and {parts[1]!r} a second time")
+    merges[pair] = ids["".join(parts)]

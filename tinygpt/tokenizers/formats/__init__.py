@@ -1,0 +1,1 @@
+"""The files in which tokenizers come: a file here for each."""

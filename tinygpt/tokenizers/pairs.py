@@ -1,0 +1,108 @@
+"""All distinct words in one row, with the places and the counts of every pair of neighbours.
+
+What learning BPE (bpe_train.py) and WordPiece (wordpiece_train.py) have in common: merging a pair
+touches only the places where it stands, and corrects the counts around them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+Pair = tuple[int, int]
+
+NONE = -1  # in the row: no token starts here
+
+
+class Pairs:
+    """words: each as the ids of its first tokens, and how often it occurs.
+
+    counts   {pair: how often it occurs}
+    places   {pair: where in the row it stands}; it may stand there no longer
+
+    The words stand in one row with NONE between them. A token takes as many places as the tokens
+    it is made of, and writes its id on the first and on the last of them: `row[i + size]` is the
+    token after the one at place i, `row[i - 1]` the token before. Merging is three writes, however
+    long the tokens are.
+    """
+
+    def __init__(self, words: Iterable[tuple[Sequence[int], int]], n_tokens: int):
+        self.row = [NONE]
+        self.weights = [0]  # for every place, how often its word occurs
+        for ids, count in words:
+            self.row += ids
+            self.row.append(NONE)
+            self.weights += [count] * (len(ids) + 1)
+        self.sizes = [1] * n_tokens
+        self.counts: defaultdict[Pair, int] = defaultdict(int)
+        self.places: defaultdict[Pair, list[int]] = defaultdict(list)
+        self._count(n_tokens)
+
+    def _count(self, n_tokens: int) -> None:
+        ids = np.array(self.row, np.int64)
+        starts = np.flatnonzero((ids[:-1] != NONE) & (ids[1:] != NONE))
+        keys = ids[starts] * n_tokens + ids[starts + 1]
+        order = np.argsort(keys, kind="stable")
+        starts = starts[order]
+        pairs, first = np.unique(keys[order], return_index=True)
+        weights = np.array(self.weights, np.int64)[starts]
+        by_pair = np.split(starts, first[1:]), np.split(weights, first[1:])
+        # Without any pair there is still one empty piece: not strict.
+        for key, where, of_where in zip(pairs.tolist(), *by_pair, strict=False):
+            pair = divmod(key, n_tokens)
+            self.counts[pair] = int(of_where.sum())
+            self.places[pair] = where.tolist()
+
+    def merge(self, pair: Pair, new: int) -> tuple[dict[Pair, int], int]:
+        """Put `new` wherever the pair stands; in "aaa" the left "aa".
+
+        Returns every pair whose count has changed with the count that it has now, and how often
+        `new` occurs.
+        """
+        left, right = pair
+        row, weights, sizes, counts = self.row, self.weights, self.sizes, self.counts
+        left_size, right_size = sizes[left], sizes[right]
+        sizes.append(left_size + right_size)
+
+        before: defaultdict[int, int] = defaultdict(int)  # in x left right y: {x: how often}
+        after: defaultdict[int, int] = defaultdict(int)  # {y: how often}
+        before_at: defaultdict[int, list[int]] = defaultdict(list)  # {x: where}
+        after_at: defaultdict[int, list[int]] = defaultdict(list)
+        times = 0
+        where = self.places.pop(pair)
+        if left == right:
+            where.sort()  # from left to right; other pairs cannot overlap
+        for i in where:
+            middle = i + left_size
+            if row[i] != left or row[middle] != right:
+                continue  # one of them has since become part of another token
+            end = middle + right_size
+            x, y, weight = row[i - 1], row[end], weights[i]
+            times += weight
+            row[middle] = NONE
+            row[i] = row[end - 1] = new
+            if x != NONE:
+                before[x] += weight
+                before_at[x].append(i - sizes[x])
+            if y != NONE:
+                after[y] += weight
+                after_at[y].append(i)
+
+        # x new and new y have come, x left and right y have gone. In "abab" the second merge takes
+        # back the (new, a) that the first one made: counts are sums.
+        changed = set()
+        for x, count in before.items():
+            counts[x, left] -= count
+            counts[x, new] += count
+            self.places[x, new] += before_at[x]
+            changed |= {(x, left), (x, new)}
+        for y, count in after.items():
+            counts[right, y] -= count
+            counts[new, y] += count
+            self.places[new, y] += after_at[y]
+            changed |= {(right, y), (new, y)}
+        counts[pair] = 0
+        changed.add(pair)
+        return {pair: counts[pair] for pair in changed}, times
