@@ -119,9 +119,9 @@ def _chunks(url: str, deadline: float) -> Iterator[bytes]:
 def _open(url: str) -> Any:
     """urlopen, given up after TIMEOUT seconds in all.
 
-    Its own timeout begins anew for each address that a name has, and does not count the search for
-    the name: a network that swallows everything held it for minutes. So it runs on a thread, which
-    is left behind where it takes too long.
+    Its own timeout begins anew for each address of a name (eight that swallow everything: eight
+    times as long), and does not count the search for the name. So it runs on a thread, which is
+    left behind where it takes too long.
     """
     import threading
     import urllib.request
