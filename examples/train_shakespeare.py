@@ -3,6 +3,7 @@
     python examples/train_shakespeare.py                              # a minute on two cores
     python examples/train_shakespeare.py --preset nanogpt-cpu         # a published recipe
     python examples/train_shakespeare.py --text my.txt --out runs/mine
+    python examples/train_shakespeare.py --text play                  # built in: needs no network
     python examples/train_shakespeare.py --resume runs/mine           # go on where it stopped
 
 A run writes into its folder: log.jsonl (a line per evaluation), checkpoint/ (its last state, from
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         GPTConfig(**model_options(settings))  # what cannot work is said before anything is read
 
     # Text into tokens.
-    text = read_corpus(settings["text"])
+    settings["text"], text = read_corpus(settings["text"])
     if resuming:
         tokenizer = from_dict(meta["tokenizer"], source=str(out))
         check_same_run(meta, text, settings, out)
@@ -119,7 +120,11 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = make_optimizer(model, settings)
     loader = data.Loader(train_tokens, T, B, seed=settings["seed"])
     val_ids, val_targets = data.windows(val_tokens, T)
-    bytes_per_token = len(tokenizer.decode_bytes(val_tokens[1:])) / (len(val_tokens) - 1)
+    val_bytes = len(tokenizer.decode_bytes(val_tokens[1:]))
+    bytes_per_token = val_bytes / (len(val_tokens) - 1)
+    floor = None  # the least nats per token of val_loss, where it is known
+    if settings["text"] == "play":  # a byte is a character
+        floor = float(data.play_nats(text)[-val_bytes:].mean()) * bytes_per_token
     if resuming:
         model.load_state_dict(arrays["model"])
         optimizer.load_state_dict({**arrays["optimizer"], **meta["optimizer"]})
@@ -197,6 +202,8 @@ def main(argv: list[str] | None = None) -> None:
                 "elapsed_seconds": progress.elapsed_seconds,
                 "skipped_steps": progress.skipped_steps,
             }
+            if floor is not None:
+                entry["floor"] = floor
             write(log, json.dumps(entry) + "\n", "a")
             say(
                 "step {step:,}: training {train_loss:.4f}, validation {val_loss:.4f} nats, "
@@ -231,6 +238,12 @@ def main(argv: list[str] | None = None) -> None:
     total = progress.elapsed_seconds + progress.new_seconds
     best = progress.best_val_loss
     rate = progress.step * B * T / total if total else 0.0
+    if floor is not None:
+        token = "character" if settings["tokenizer"] == "char" else "token"
+        say(
+            f"val_loss {best:.4f} nats per {token}; the play's own entropy, the floor, {floor:.4f} "
+            "(for a reader of all that came before; the model's windows begin mid-line)"
+        )
     say(f"best val_loss {best:.4f}, {total:.1f} seconds of training, {rate:,.0f} tokens/s")
 
 
@@ -255,7 +268,12 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add("--eval-interval", type=positive(int), help="steps between evaluations")
     add("--save-interval", type=positive(int), help="steps between saves (default: as above)")
     add("--seed", type=natural, help="for weights, batches and dropout (default: 0)")
-    add("--text", metavar="FILE", help="a UTF-8 text to learn (default: tinyshakespeare)")
+    add(
+        "--text",
+        metavar="TEXT",
+        help="shakespeare, play (built in), or a UTF-8 file (default: shakespeare; where it cannot "
+        "be had, play)",
+    )
     add("--tokenizer", choices=("char", "bpe"), help="default: char")
     add("--vocab-size", type=positive(int), help="of the bpe tokenizer (default: 1024)")
     group = parser.add_argument_group("the model (see GPTConfig)")
@@ -342,10 +360,26 @@ def new_folder(out: str | None, preset: str) -> Path:
     return folder
 
 
-def read_corpus(path: str | None) -> str:
-    text = data.shakespeare() if path is None else data.read_text(path)
-    say(f"text: {path or 'tinyshakespeare'}, {len(text):,} characters")
-    return text
+def read_corpus(name: str | None) -> tuple[str, str]:
+    """What --text names (None: Shakespeare or, where it cannot be had, the play), and the text."""
+    if name is None:
+        try:
+            name, text = "shakespeare", data.shakespeare()
+        except data.DownloadError as error:
+            name, text = "play", data.play()
+            say(
+                f"Shakespeare cannot be had ({error.__cause__}): this run learns the built-in play "
+                "instead. To change that, set TINYGPT_DATA to a folder with tinyshakespeare.txt, "
+                "or name any text with --text"
+            )
+    elif name == "shakespeare":
+        text = data.shakespeare()
+    elif name == "play":
+        text = data.play()
+    else:
+        text = data.read_text(name)
+    say(f"text: {name}, {len(text):,} characters")
+    return name, text
 
 
 def sha256(text: str) -> str:
@@ -356,7 +390,7 @@ def check_same_run(meta: dict[str, Any], text: str, settings: dict[str, Any], ou
     """Refuse another text; warn of another cut of the batches, which rounds differently."""
     if sha256(text) != meta["text_sha256"]:
         raise ValueError(
-            f"the run in {out} learns another text than {settings['text'] or 'tinyshakespeare'}; "
+            f"the run in {out} learns another text than {settings['text']}; "
             "give its file with --text"
         )
     cut = [threads(), micro_batch_count(settings["batch_size"], settings["block_size"])]

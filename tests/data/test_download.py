@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import io
 import os
+import threading
 import urllib.error
 import urllib.request
 
@@ -179,6 +180,22 @@ def test_no_more_is_read_than_needed(monkeypatch):
     with pytest.raises(DownloadError, match="larger than"):
         fetch()
     assert stream.pieces == 1
+
+
+def test_a_network_that_swallows_everything_is_given_up_soon(monkeypatch):
+    """Neither the search for a name nor the connecting to many addresses has an end of its own."""
+    monkeypatch.setattr(download, "TIMEOUT", 0.05)
+    over = threading.Event()
+
+    def wait():
+        over.wait(60)
+        raise TimeoutError("timed out")
+
+    Network(monkeypatch, wait)
+    with pytest.raises(DownloadError, match=r"no answer in 0\.05 seconds"):
+        fetch()
+    assert not over.is_set()
+    over.set()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from training_script import TIMES, TINY, assert_same_end, load_script, read_log, write_text
+from training_script import SCRIPT, TIMES, TINY, assert_same_end, load_script, read_log, write_text
 
 import tinygpt
 from tinygpt import GPT, checkpoint, data
@@ -211,3 +213,116 @@ def test_another_text_on_resume_is_refused(script, text, tmp_path):
     other.write_text("something else altogether " * 50, encoding="utf-8")
     with pytest.raises(ValueError, match="another text"):
         script.main(["--resume", str(out), "--text", str(other), "--steps", "30"])
+
+
+# ---- the play -----------------------------------------------------------------------------------
+
+
+def without_network(tmp_path):
+    """The environment of a machine that has nothing and reaches nothing."""
+    nothing = {"HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    nothing["https_proxy"] = "http://127.0.0.1:9"  # where nobody listens
+    hidden = ("TINYGPT_DATA", "TINYGPT_CACHE", "XDG_CACHE_HOME", "NO_PROXY", "no_proxy")
+    return {k: v for k, v in os.environ.items() if k not in hidden} | nothing
+
+
+def test_without_a_network_the_play_is_learned(tmp_path):
+    result = subprocess.run(
+        [sys.executable, SCRIPT, *TINY, "--block-size", "64", "--steps", "5"],
+        env=without_network(tmp_path), cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    first, second, *_, floor, last = result.stdout.splitlines()
+    assert first.startswith("Shakespeare cannot be had (")
+    assert "this run learns the built-in play instead" in first
+    assert "TINYGPT_DATA" in first
+    assert "--text" in first
+    assert second == "text: play, 1,115,394 characters"
+    entries = read_log(tmp_path / "runs" / "default-1")
+    nats = data.split(data.play_nats(data.play()))[1]
+    assert [e["floor"] for e in entries] == [pytest.approx(nats[1:].mean(), rel=1e-12)]
+    assert all(e["val_loss"] > e["floor"] for e in entries)
+    best = entries[-1]["val_loss"]
+    assert floor.startswith(f"val_loss {best:.4f} nats per character; the play's own entropy, the ")
+    assert f"the floor, {nats[1:].mean():.4f} " in floor
+    assert last.startswith(f"best val_loss {best:.4f}")
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No Shakespeare, and a play that is soon read."""
+    whole = data.play
+
+    def fail():
+        raise data.DownloadError("not found anywhere") from OSError("no route")
+
+    monkeypatch.setattr(data, "shakespeare", fail)
+    monkeypatch.setattr(data, "play", lambda: whole(20_000))
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_run_on_the_play_stays_on_it(script, tmp_path, monkeypatch, capsys):
+    script.main([*TINY, "--out", str(tmp_path / "whole")])
+    script.main([*TINY, "--out", str(tmp_path / "run"), "--time-limit", "1e-9"])
+    monkeypatch.setattr(data, "shakespeare", lambda: "now there is a network " * 1000)
+    capsys.readouterr()
+    script.main(["--resume", str(tmp_path / "run")])
+    assert capsys.readouterr().out.startswith("text: play, 20,000 characters")
+    assert_same_end(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.usefixtures("offline")
+def test_who_asks_for_shakespeare_gets_no_play(script, tmp_path, monkeypatch):
+    with pytest.raises(data.DownloadError):
+        script.main([*TINY, "--text", "shakespeare", "--out", str(tmp_path / "run")])
+    fails = data.shakespeare
+    monkeypatch.setattr(data, "shakespeare", lambda: "to be or not to be, " * 1000)
+    script.main([*TINY, "--out", str(tmp_path / "run"), "--time-limit", "1e-9"])
+    monkeypatch.setattr(data, "shakespeare", fails)
+    with pytest.raises(data.DownloadError):
+        script.main(["--resume", str(tmp_path / "run")])
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_floor_of_longer_tokens(script, tmp_path, capsys):
+    options = ["--text", "play", "--tokenizer", "bpe", "--vocab-size", "300"]
+    script.main([*TINY, *options, "--out", str(tmp_path / "run")])
+    text = data.play()
+    tokenizer = tinygpt.tokenizers.from_dict(checkpoint.load(tmp_path / "run/best")[1]["tokenizer"])
+    tokens = data.split(tokenizer.encode_array(text))[1][1:]
+    predicted = tokenizer.decode(tokens)
+    assert text.endswith(predicted)
+    floor = data.play_nats(text)[-len(predicted) :].sum() / len(tokens)
+    assert read_log(tmp_path / "run")[-1]["floor"] == pytest.approx(floor, rel=1e-12)
+    assert (
+        f"nats per token; the play's own entropy, the floor, {floor:.4f} "
+        in capsys.readouterr().out
+    )
+
+
+def test_other_texts_have_no_floor(script, text, tmp_path, capsys):
+    script.main([*TINY, "--text", text, "--out", str(tmp_path / "run")])
+    assert "floor" not in read_log(tmp_path / "run")[-1]
+    assert "the floor" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_minute_on_the_play_ends_near_its_floor(script, tmp_path):
+    """The default run. Its windows begin mid-line, which no reader can make good: so here the loss
+    is that of the second halves of windows, each of whose characters comes after 32 or more.
+    """
+    out = tmp_path / "run"
+    script.main(["--text", "play", "--device", "cpu", "--out", str(out)])
+    log = read_log(out)[-1]
+    assert log["floor"] < log["val_loss"] < 1.18 * log["floor"]
+
+    model = GPT.load(out / "best")
+    text = data.play()
+    nats = data.split(data.play_nats(text))[1]
+    tokens = data.split(tinygpt.tokenizers.Char.train(text).encode_array(text))[1].astype(int)
+    starts = np.arange(0, len(tokens) - 64, 32)
+    places = starts[:, None] + np.arange(64)
+    targets = tokens[places + 1]
+    targets[:, :32] = -1
+    loss = float(tinygpt.evaluate(model.loss, tokens[places], targets))
+    floor = nats[places + 1][:, 32:].mean()
+    assert floor < loss < 1.05 * floor

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .. import backend
 
-TIMEOUT = 10  # seconds without a byte
+TIMEOUT = 5  # seconds until the first answer, and later without a byte
 MIN_SPEED = 20_000  # bytes per second: a download that is slower on the whole is given up
 
 
@@ -100,11 +101,11 @@ def _download(url: str, path: Path, sha256: str, size: int) -> None:
 def _chunks(url: str, deadline: float) -> Iterator[bytes]:
     """The bytes behind an https address, as they come."""
     import http.client
-    import urllib.request
+    import urllib.error
 
     assert url.startswith("https://")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        with _open(url) as response:
             while chunk := response.read1(1 << 16):
                 yield chunk
                 if time.monotonic() > deadline:
@@ -113,3 +114,30 @@ def _chunks(url: str, deadline: float) -> Iterator[bytes]:
         raise OSError(f"the answer was not HTTP: {error!r}") from error
     except urllib.error.URLError as error:
         raise OSError(str(error).removeprefix("<urlopen error ").removesuffix(">")) from error
+
+
+def _open(url: str) -> Any:
+    """urlopen, given up after TIMEOUT seconds in all.
+
+    Its own timeout begins anew for each address of a name (eight that swallow everything: eight
+    times as long), and does not count the search for the name. So it runs on a thread, which is
+    left behind where it takes too long.
+    """
+    import threading
+    import urllib.request
+    from concurrent.futures import Future
+
+    answer: Future = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(urllib.request.urlopen(url, timeout=TIMEOUT))
+        except Exception as error:
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    if not answer.done():
+        raise TimeoutError(f"no answer in {TIMEOUT} seconds")
+    return answer.result()
