@@ -64,6 +64,7 @@ def pair(request, models):
 @example("  a \t b\u3000 ")
 @example("a<sep>b <sep> abba<sep><sep>")
 @example("▁a▁ b")
+@example("poor죹مرحباⅧहै।𣨹囶")  # close, after what is unknown
 @example("9" * 300 + "-" * 300)
 def test_ids_are_those_of_sentencepiece(pair, text):
     ours, theirs = pair

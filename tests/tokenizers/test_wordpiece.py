@@ -201,6 +201,7 @@ def pair(request):
 @example("a" * 99 + " " + "a" * 100 + " " + "a" * 101)
 @example("İstanbul Σίσυφος ΣΑΣ ǅ ﬁ \x1c\x1d \x85 \u00ad\u200d")
 @example("[CLS] a[MASK]b [UNK]")
+@example("a\u166db a\u1734b a\u1885b \u0378 é")
 def test_ids_are_those_of_tokenizers(pair, text):
     ours, theirs = pair
     ids = ours.encode(text, "all")

@@ -24,8 +24,8 @@ GPT4O = (
 )
 QWEN2 = GPT4.replace(r"\p{N}{1,3}", r"\p{N}")
 # BERT's words: letters and the like, or one sign (ASCII's, or what Unicode calls punctuation).
-# Blanks are dropped.
-BERT = r"[^\s\p{P}$+<=>^`|~]+|[\p{P}$+<=>^`|~]"
+# Blanks are dropped. U+166D is a symbol since Unicode 12, but `tokenizers` goes by Unicode 8.
+BERT = r"[^\s\p{P}$+<=>^`|~\u166d]+|[\p{P}$+<=>^`|~\u166d]"
 
 NAMED = {"gpt2": GPT2, "gpt4": GPT4, "gpt4o": GPT4O, "qwen2": QWEN2, "none": ""}
 

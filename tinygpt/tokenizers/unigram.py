@@ -75,9 +75,11 @@ class Unigram(Pieces):
         usable = [i for i in range(len(tokens)) if i not in self.not_text]
         self._usable = {tokens[i]: i for i in usable}
         lowest = min((scores[i] for i in usable), default=0.0)
-        self._unknown_score = lowest - UNKNOWN_PENALTY
-        self._longest = max(map(len, self._usable), default=1)
         self._single = sentencepiece is not None  # precision, as there
+        self._unknown_score = lowest - UNKNOWN_PENALTY
+        if self._single:
+            self._unknown_score = float(np.float32(self._unknown_score))
+        self._longest = max(map(len, self._usable), default=1)
         self._cache: dict[str, Entry] = {}
 
     @classmethod
