@@ -40,9 +40,9 @@ def learn_merges(
             if -count < min_frequency:
                 break
             new = merges[pair] = 256 + len(merges)
-            changed, _ = pairs.merge(pair, new)
-            for other, count in changed.items():
-                if new in other and count:
-                    heapq.heappush(heap, (-count, other))
+            made, _, _ = pairs.merge(pair, new)
+            for other in made:
+                if counts[other]:  # 0: made, and broken up by the next place
+                    heapq.heappush(heap, (-counts[other], other))
             bar.update()
     return merges

@@ -55,23 +55,23 @@ class Pairs:
             self.counts[pair] = int(of_where.sum())
             self.places[pair] = where.tolist()
 
-    def merge(self, pair: Pair, new: int) -> tuple[dict[Pair, int], int]:
+    def merge(self, pair: Pair, new: int) -> tuple[set[Pair], set[Pair], int]:
         """Put `new` wherever the pair stands; in "aaa" the left "aa".
 
-        Returns every pair whose count has changed with the count that it has now, and how often
-        `new` occurs.
+        Returns the pairs that hold `new`, the pairs that have become fewer, and how often `new`
+        occurs.
         """
         left, right = pair
-        row, weights, sizes, counts = self.row, self.weights, self.sizes, self.counts
+        row, weights, sizes = self.row, self.weights, self.sizes
+        counts, places = self.counts, self.places
         left_size, right_size = sizes[left], sizes[right]
         sizes.append(left_size + right_size)
 
-        before: defaultdict[int, int] = defaultdict(int)  # in x left right y: {x: how often}
-        after: defaultdict[int, int] = defaultdict(int)  # {y: how often}
-        before_at: defaultdict[int, list[int]] = defaultdict(list)  # {x: where}
-        after_at: defaultdict[int, list[int]] = defaultdict(list)
+        # In x left right y: {x: [how often, and all the places]}, and the same for y.
+        before: dict[int, list[int]] = {}
+        after: dict[int, list[int]] = {}
         times = 0
-        where = self.places.pop(pair)
+        where = places.pop(pair)
         if left == right:
             where.sort()  # from left to right; other pairs cannot overlap
         for i in where:
@@ -84,25 +84,33 @@ class Pairs:
             row[middle] = NONE
             row[i] = row[end - 1] = new
             if x != NONE:
-                before[x] += weight
-                before_at[x].append(i - sizes[x])
+                if x in before:
+                    before[x][0] += weight
+                    before[x].append(i - sizes[x])
+                else:
+                    before[x] = [weight, i - sizes[x]]
             if y != NONE:
-                after[y] += weight
-                after_at[y].append(i)
+                if y in after:
+                    after[y][0] += weight
+                    after[y].append(i)
+                else:
+                    after[y] = [weight, i]
 
         # x new and new y have come, x left and right y have gone. In "abab" the second merge takes
         # back the (new, a) that the first one made: counts are sums.
-        changed = set()
-        for x, count in before.items():
+        made = set()
+        fewer = {pair}
+        for x, (count, *at) in before.items():
             counts[x, left] -= count
             counts[x, new] += count
-            self.places[x, new] += before_at[x]
-            changed |= {(x, left), (x, new)}
-        for y, count in after.items():
+            places[x, new] += at
+            made.add((x, new))
+            fewer.add((x, left))
+        for y, (count, *at) in after.items():
             counts[right, y] -= count
             counts[new, y] += count
-            self.places[new, y] += after_at[y]
-            changed |= {(right, y), (new, y)}
+            places[new, y] += at
+            made.add((new, y))
+            fewer.add((right, y))
         counts[pair] = 0
-        changed.add(pair)
-        return {pair: counts[pair] for pair in changed}, times
+        return made, fewer, times

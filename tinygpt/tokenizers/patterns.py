@@ -30,7 +30,7 @@ BERT = r"[^\s\p{P}$+<=>^`|~\u166d]+|[\p{P}$+<=>^`|~\u166d]"
 NAMED = {"gpt2": GPT2, "gpt4": GPT4, "gpt4o": GPT4O, "qwen2": QWEN2, "none": ""}
 
 # What may be put first because nothing before it in the pattern starts with such a character:
-# most words are then found at the first try. 7.2 -> 8.5 MB/s, benchmarks/tokenizers.py.
+# most words are then found at the first try.
 FIRST = {GPT2: r" ?\p{L}+|"}
 
 SECONDS = 10.0  # that a pattern may take for a text, and as long again for every ...

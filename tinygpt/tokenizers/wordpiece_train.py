@@ -92,11 +92,11 @@ class Scores:
         return min(zip(self.left[equals].tolist(), self.right[equals].tolist(), strict=True))
 
     def merge(self, pair: Pair, new: int) -> None:
-        changed, times = self.pairs.merge(pair, new)
+        made, fewer, times = self.pairs.merge(pair, new)
         self.frequency[new] = times
         for token in pair:
             self.frequency[token] -= times
-        slots = [self._slot(*item) for item in changed.items()]
+        slots = [self._slot(other, self.pairs.counts[other]) for other in (*made, *fewer)]
         for token in {*pair}:
             with_token = np.array(self.with_token[token])
             alive = with_token[self.counts[with_token] > 0].tolist()
