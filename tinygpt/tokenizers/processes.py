@@ -18,13 +18,17 @@ def in_processes(
     Each process makes its own `work`, so `make` is a function at the top of a module, and its
     arguments are plain data. Items are taken as results are asked for, a few ahead: they may be
     more than memory holds.
+
+    Processes are spawned, not forked: a fork of a process with threads may wait forever for a lock
+    that one of them held. So a script that asks for several has to begin its work under
+    `if __name__ == "__main__":`.
     """
     if processes < 1:
         raise ValueError(f"processes={processes}: expected at least 1")
     if processes == 1:
         yield from map(make(*arguments), items)
         return
-    with multiprocessing.Pool(processes, _start, (make, arguments)) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _start, (make, arguments)) as pool:
         under_way: deque = deque()
         for item in items:
             under_way.append(pool.apply_async(_do, (item,)))
