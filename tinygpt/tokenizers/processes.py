@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -28,6 +27,8 @@ def in_processes(
     if processes == 1:
         yield from map(make(*arguments), items)
         return
+    import multiprocessing  # only here: importing it takes long
+
     with multiprocessing.get_context("spawn").Pool(processes, _start, (make, arguments)) as pool:
         under_way: deque = deque()
         for item in items:

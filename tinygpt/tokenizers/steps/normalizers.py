@@ -17,7 +17,7 @@ from .charsmap import read_charsmap
 
 Normalizer = Callable[[str], str]
 
-CHINESE = re.compile(
+CHINESE = (
     "([\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
     "\U0002b920-\U0002ceaf\uf900-\ufaff\U0002f800-\U0002fa1f])"  # as tokenizers has them
 )
@@ -120,7 +120,7 @@ class BertNormalizer:
         if self.clean_text:
             text = clean_text(text)
         if self.handle_chinese_chars and not text.isascii():
-            text = CHINESE.sub(r" \1 ", text)
+            text = re.sub(CHINESE, r" \1 ", text)
         accents = self.lowercase if self.strip_accents is None else self.strip_accents
         if accents and not text.isascii():
             text = "".join([c for c in unicodedata.normalize("NFD", text) if not is_accent(c)])
