@@ -1,9 +1,9 @@
 """Training and encoding beside tiktoken, tokenizers and sentencepiece, on one thread each.
 
-    python benchmarks/tokenizers.py                         # tinyshakespeare, and made-up scripts
-    python benchmarks/tokenizers.py --only train --rounds 3
-    python benchmarks/tokenizers.py --text my.txt --only encode
-    python benchmarks/tokenizers.py --megabytes 100 --only file --rounds 1
+    python benchmarks/tokenizing.py                         # tinyshakespeare, and made-up scripts
+    python benchmarks/tokenizing.py --only train --rounds 3
+    python benchmarks/tokenizing.py --text my.txt --only encode
+    python benchmarks/tokenizing.py --megabytes 100 --only file --rounds 1
 
 The contestants take turns, A B C, A B C, ..., and the medians of their processor seconds are
 printed, with the ratio to ours (above 1: we are faster). A first round, which is not counted, is
@@ -17,14 +17,12 @@ import json
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.pop(0)  # this folder, in which this file has the name of a package
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
