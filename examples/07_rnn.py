@@ -18,7 +18,7 @@ from tinygpt import functional as F
 
 
 class RNN(nn.Module):
-    def __init__(self, vocab_size, n_embd=128):
+    def __init__(self, vocab_size, n_embd=256):
         rng = np.random.default_rng(0)
         self.embedding = nn.Embedding(vocab_size, n_embd, rng, std=1.0)
         self.recurrent = nn.Linear(n_embd, n_embd, rng, std=n_embd**-0.5)

@@ -14,10 +14,10 @@ class Text:
     """The play as numbers: a character is a token."""
 
     def __init__(self, characters=200_000):
-        text = data.play(characters=characters)
-        self.tokenizer = tokenizers.Char.train(text)
+        self.text = data.play(characters=characters)
+        self.tokenizer = tokenizers.Char.train(self.text)
         self.vocab_size = self.tokenizer.vocab_size
-        self.train, self.validation = data.split(self.tokenizer.encode_array(text))
+        self.train, self.validation = data.split(self.tokenizer.encode_array(self.text))
 
 
 def train(model, text, steps, lr):
@@ -42,5 +42,5 @@ def report(model, text):
         return model(ids).data[:, -1], cache
 
     newline = text.tokenizer.encode_array("\n")[None]
-    ids = generate(next_logits, newline, 200, BLOCK_SIZE, use_cache=False)
+    ids = generate(next_logits, newline, 150, BLOCK_SIZE, use_cache=False)
     print(text.tokenizer.decode(ids[0]))

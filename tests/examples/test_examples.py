@@ -48,7 +48,7 @@ def keeps(printed, promised, numbers=True):
 
 def near(found, wanted):
     a, b = float(found.replace(",", "")), float(wanted.replace(",", ""))
-    if "e" in wanted:
+    if "e" in wanted:  # the size of a rounding error
         return b / 10 < a < b * 10
     digits = len(wanted.partition(".")[2])
     return abs(a - b) < 1.5 * 10**-digits if digits else a == b
