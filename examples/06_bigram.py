@@ -6,7 +6,11 @@ characters occurs. Gradients find the same, and they go on working where nobody 
 and 08, on the same text, by the same measure (same_measure.py).
 
 Prints:
-    x
+    knowing nothing: 4.01 nats, one of 55
+    by counting: 3,025 parameters, validation loss 2.02 nats per character
+    ...
+    by gradients: 3,025 parameters, validation loss 2.01 nats per character
+    ...
 """
 
 import numpy as np

@@ -1,13 +1,22 @@
 """A recurrent network: what it has read so far is a vector, and every character changes it.
 
-h_t = tanh(x_t + h_(t-1) @ w), where x_t is the character's own vector, and the scores of what
+h_t = tanh(x_t + h_(t-1) @ w + b), where x_t is the character's own vector, and the scores of what
 follows are read off h_t. The text and the measure are those of the bigram (same_measure.py).
 
 The loop over time is a plain Python loop. Backprop through time needs nothing more: the tape has
-one node per op that ran, and goes back through all of them, last character first.
+one node per op that ran, and goes back through all of them, last character first. On the way the
+gradient fades: what was read long ago has little say in what the network learns.
 
 Prints:
-    x
+    30,647 parameters, validation loss 0.86 nats per character
+    ...
+     0 characters back: gradient 1.000
+     1 characters back: gradient 0.633
+     2 characters back: gradient 0.461
+     4 characters back: gradient 0.249
+     8 characters back: gradient 0.044
+    16 characters back: gradient 0.004
+    32 characters back: gradient 0.000
 """
 
 import numpy as np
@@ -18,7 +27,7 @@ from tinygpt import functional as F
 
 
 class RNN(nn.Module):
-    def __init__(self, vocab_size, n_embd=256):
+    def __init__(self, vocab_size, n_embd=128):
         rng = np.random.default_rng(0)
         self.embedding = nn.Embedding(vocab_size, n_embd, rng, std=1.0)
         self.recurrent = nn.Linear(n_embd, n_embd, rng, std=n_embd**-0.5)
@@ -45,15 +54,15 @@ class RNN(nn.Module):
 def main(steps=1000):
     text = Text()
     model = RNN(text.vocab_size)
-    train(model, text, steps, lr=2e-3)
+    train(model, text, steps, lr=3e-3)
     report(model, text)
 
-    # How far back does the last state reach? Its gradient, at the inputs before it.
+    # How far back does the last state reach? Its gradient, at the input and those before it.
     x = Tensor(model.embedding(text.validation[None, :64]).data, requires_grad=True)
     model.states(x)[:, -1].sum().backward()
     reach = np.linalg.norm(x.grad[0], axis=-1)  # (T,)
     for back in (0, 1, 2, 4, 8, 16, 32):
-        print(f"{back:2} characters back: gradient {reach[-1 - back] / reach[-1]:.4f}")
+        print(f"{back:2} characters back: gradient {reach[-1 - back] / reach[-1]:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """A GPT: every character looks back at all those before it, and takes from each what it asks for.
 
 The bigram knows one character, the RNN a summary that it writes anew at every step. Here nothing is
-summarised: attention reaches all characters of the window, near and far alike. It is about as large
-as the RNN and is trained as long, on the same text, by the same measure (same_measure.py).
+summarised: attention reaches all characters of the window, near and far alike. It is trained for as
+many steps, on the same text, by the same measure (same_measure.py).
 
-The play is written by a grammar, so it is known how surprising it is to one who knows the rules.
+It has more parameters than the RNN; one of this size (n_embd=256 in 07) gets to 0.77. And there is
+a floor: a grammar writes the play, so it is known how surprising it is to one who has the rules.
 
 Prints:
-    x
+    103,616 parameters, validation loss 0.76 nats per character
+    ...
+    knowing the grammar: 0.64 nats per character
 """
 
 import numpy as np

@@ -1,12 +1,16 @@
 """Train on your own text:   python examples/10_your_own_text.py [FILE]
 
-FILE is any text in UTF-8. Without one, a text as short as a long README is used, to show what such
-a text does: a model learns it by heart. The loss on the text it trains on falls and falls; the loss
-on text it has not seen falls, turns, and rises. What is kept is the model at the turn, in
-runs/own-text, from which 11_generate.py lets it write.
+FILE is any text in UTF-8. Without one, a page of the play shows what a short text does: the model
+learns it by heart. The loss on the text it trains on falls and falls; the loss on text it has not
+seen falls, turns, and rises. What is kept, in runs/own-text, is the model at the turn.
 
 Prints:
-    x
+    3,000 characters, 55 different ones
+    step  60: loss 1.6, on text it has not seen 1.8, saved
+    step 120: loss 0.9, on text it has not seen 1.5, saved
+    step 180: loss 0.5, on text it has not seen 1.8
+    step 240: loss 0.3, on text it has not seen 2.1
+    next: python examples/11_generate.py runs/own-text
 """
 
 import math
@@ -17,14 +21,15 @@ from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, data, evaluate,
 FOLDER = "runs/own-text"
 
 
-def main(file=None, steps=300, folder=FOLDER):
-    text = data.read_text(file) if file else data.play(characters=5_000)
+def main(file=None, steps=240, folder=FOLDER):
+    text = data.read_text(file) if file else data.play(characters=3_000)
     tokenizer = tokenizers.Char.train(text)
     tokens, validation = data.split(tokenizer.encode_array(text))
     print(f"{len(text):,} characters, {tokenizer.vocab_size} different ones")
 
-    model = GPT(GPTConfig(tokenizer.vocab_size, block_size=64, n_layer=2, n_head=4, n_embd=96, position="rope"))
-    loader = data.Loader(tokens, block_size=64, batch_size=16)
+    T = 64  # characters it sees at once
+    model = GPT(GPTConfig(tokenizer.vocab_size, T, n_layer=2, n_head=4, n_embd=96, position="rope"))
+    loader = data.Loader(tokens, T, batch_size=16)
     optimizer = AdamW(model.parameters(), lr=4e-3)
     best = math.inf
 
@@ -35,9 +40,9 @@ def main(file=None, steps=300, folder=FOLDER):
         optimizer.step()
         optimizer.zero_grad()
 
-        if step % 50 == 0 or step == steps:
-            seen = evaluate(model.loss, *data.windows(tokens, 64))
-            unseen = evaluate(model.loss, *data.windows(validation, 64))
+        if step % 60 == 0 or step == steps:
+            seen = evaluate(model.loss, *data.windows(tokens, T))
+            unseen = evaluate(model.loss, *data.windows(validation, T))
             note = ""
             if unseen < best:
                 best, note = unseen, ", saved"
@@ -52,5 +57,5 @@ if __name__ == "__main__":
         sys.exit("give one text file, or nothing")
     try:
         main(*sys.argv[1:])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

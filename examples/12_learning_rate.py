@@ -1,13 +1,19 @@
-"""What the learning rate does: the same model, the same steps, only their length differs.
+"""What the learning rate does: the same model, the same batches, only the steps are longer.
 
-Too short, and the model has hardly moved when the steps are over. Too long, and each step throws
-away what the last one found. In between is a wide valley, and the best place in it is not far from
-where it goes wrong. Try the powers of 3 before anything else.
+Too short, and the model has hardly moved when the steps are used up. Too long, and each step throws
+away what the last one found. Between them is a valley, and factors of 3 are fine enough to find it.
 
-Where matplotlib is installed, the picture is drawn into learning_rate.png.
+Where matplotlib is installed, the losses along the way are drawn into learning_rate.png.
 
 Prints:
-    x
+    lr 0.0001  validation loss 3.1  ###...
+    lr 0.0003  validation loss 2.5  ###...
+    lr 0.001   validation loss 2.1  ###...
+    lr 0.003   validation loss 1.9  ###...
+    lr 0.01    validation loss 2.4  ###...
+    lr 0.03    validation loss 2.8  ###...
+    lr 0.1     validation loss 3.1  ###...
+    ...
 """
 
 import numpy as np
@@ -30,7 +36,7 @@ def train(lr, tokens, validation, vocab_size, steps):
     return losses, float(evaluate(model.loss, *data.windows(validation, 64)))
 
 
-def main(steps=150, picture="learning_rate.png"):
+def main(steps=150):
     text = data.play(characters=100_000)
     tokenizer = tokenizers.Char.train(text)
     tokens, validation = data.split(tokenizer.encode_array(text))
@@ -52,8 +58,8 @@ def main(steps=150, picture="learning_rate.png"):
         axes.plot(smooth, label=f"lr {lr}")
     axes.set(xlabel="step", ylabel="loss (nats per character)")
     axes.legend()
-    figure.savefig(picture)
-    print(f"the picture is in {picture}")
+    figure.savefig("learning_rate.png")
+    print("the picture is in learning_rate.png")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 A promise is compared with what was printed word by word, and its numbers like this: 1.83 is kept by
 anything from 1.82 to 1.84 (another BLAS, or another number of threads, rounds differently), 2e-10
-by anything within a factor of ten (errors of finite differences are rounding), and "..." by anything
-at all. Examples that take longer run shortened, and must print the same lines with other numbers;
-pytest -m slow runs them in full and compares the numbers too.
+by anything within a factor of ten (errors of finite differences are rounding), and "..." by
+anything at all. Examples that take longer run shortened, and must print the same lines with other
+numbers; pytest -m slow runs them in full and compares the numbers too.
 """
 
 import ast
@@ -94,7 +94,9 @@ def test_a_promise_can_be_broken(printed, kept):
 def test_prints_what_it_promises(name, capsys):
     run(name)
     printed = capsys.readouterr().out
-    assert keeps(printed, promise(name)), f"{name} printed\n{printed}\nand promises\n{promise(name)}"
+    assert keeps(printed, promise(name)), (
+        f"{name} printed\n{printed}\nand promises\n{promise(name)}"
+    )
 
 
 @pytest.mark.parametrize("name", LONG)
@@ -117,7 +119,16 @@ def shortened(promised):
 def test_in_full_prints_what_it_promises(name, capsys):
     run(name)
     printed = capsys.readouterr().out
-    assert keeps(printed, promise(name)), f"{name} printed\n{printed}\nand promises\n{promise(name)}"
+    assert keeps(printed, promise(name)), (
+        f"{name} printed\n{printed}\nand promises\n{promise(name)}"
+    )
+
+
+def test_without_matplotlib_there_is_no_picture(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run("12_learning_rate", steps=1)
+    assert "pip install matplotlib" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_by_hand_and_by_tape_are_the_same_numbers():
