@@ -3,7 +3,7 @@
 Too short, and the model has hardly moved when the steps are used up. Too long, and each step throws
 away what the last one found. Between them is a valley, and factors of 3 are fine enough to find it.
 
-Where matplotlib is installed, the losses along the way are drawn into learning_rate.png.
+Where matplotlib is installed, the losses along the way are drawn into runs/learning_rate.png.
 
 Prints:
     lr 0.0001  validation loss 3.1  ###...
@@ -16,10 +16,13 @@ Prints:
     ...
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, data, evaluate, tokenizers
 
+PICTURE = Path("runs/learning_rate.png")
 LEARNING_RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 
 
@@ -58,8 +61,9 @@ def main(steps=150):
         axes.plot(smooth, label=f"lr {lr}")
     axes.set(xlabel="step", ylabel="loss (nats per character)")
     axes.legend()
-    figure.savefig("learning_rate.png")
-    print("the picture is in learning_rate.png")
+    PICTURE.parent.mkdir(exist_ok=True)
+    figure.savefig(PICTURE)
+    print(f"the picture is in {PICTURE}")
 
 
 if __name__ == "__main__":

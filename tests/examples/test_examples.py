@@ -187,6 +187,13 @@ def test_the_readme_lists_every_example_in_order():
     assert [label for label, _ in rows] == files  # numbers first, then train_shakespeare.py
 
 
+def test_the_readme_gives_the_losses_that_the_examples_promise():
+    losses = re.findall(r"\d\.\d\d", (EXAMPLES / "README.md").read_text(encoding="utf-8"))
+    promises = [promise(name) for name in ("06_bigram", "07_rnn", "08_gpt")]
+    assert len(losses) == 5
+    assert all(loss in "".join(promises) for loss in losses)
+
+
 def test_every_example_is_tested():
     numbered = sorted(path.stem for path in EXAMPLES.glob("[0-9]*.py"))
     assert numbered == sorted([*QUICK, *LONG, "11_generate"])
