@@ -439,6 +439,7 @@ def test_a_row_does_not_depend_on_its_batch():
         ([[1, -1]], r"ids holds -1"),
         ([[1.0, 2.0]], "ids must be integers, not float64"),
         (np.zeros((0, 3), int), "ids is empty"),
+        ([[]], "ids is empty"),
         ([[0] * 8], "8 tokens do not fit in block_size=7"),
     ],
 )

@@ -138,10 +138,10 @@ def check_ids(name: str, ids: Any, n: int, ignored: int | None = None) -> np.nda
         ids = ids if hasattr(ids, "dtype") else np.asarray(ids)
     except ValueError:
         raise ValueError(f"{name} must be rows of equal length, of integers") from None
+    if ids.size == 0:  # before the dtype: NumPy takes an empty list for floats
+        raise ValueError(f"{name} is empty: its shape is {ids.shape}")
     if ids.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers, not {ids.dtype}")
-    if ids.size == 0:
-        raise ValueError(f"{name} is empty: its shape is {ids.shape}")
     wrong = (ids < 0) | (ids >= n)
     if ignored is not None:
         wrong &= ids != ignored
