@@ -148,6 +148,16 @@ def loss_of(theirs, ids, targets):
     return logits.detach().numpy(), loss
 
 
+def assert_same_logits_and_loss(ours, theirs, ids, targets):
+    """Both go forward and backward, so that afterwards their gradients can be compared too."""
+    expected_logits, expected = loss_of(theirs, ids, targets)
+    expected.backward()
+    loss = ours.loss(ids, targets)
+    loss.backward()
+    assert relative_error(ours(ids).data, expected_logits) < 1e-10
+    assert abs(loss.item() - expected.item()) < 1e-10 * expected.item()
+
+
 @pytest.fixture
 def transformers():
     return pytest.importorskip("transformers", reason="transformers is not installed")
@@ -172,12 +182,7 @@ def test_gpt2_of_transformers(transformers):
     load(theirs, {f"transformer.{name}": a for name, a in ours.state_dict().items()})
 
     ids, targets = small_batch()
-    expected_logits, expected = loss_of(theirs, ids, targets)
-    expected.backward()
-    loss = ours.loss(ids, targets)
-    loss.backward()
-    assert relative_error(ours(ids).data, expected_logits) < 1e-10
-    assert abs(loss.item() - expected.item()) < 1e-10 * expected.item()
+    assert_same_logits_and_loss(ours, theirs, ids, targets)
     named = {n.removeprefix("transformer."): p for n, p in theirs.named_parameters()}
     assert_same_gradients(gradients(ours), torch_gradients(named), 1e-10)
 
@@ -262,11 +267,6 @@ def test_llama_of_transformers(transformers, n_kv_head, monkeypatch):
     ids, targets = small_batch()
     assert relative_error(ours(ids).data, loss_of(theirs, ids, targets)[0]) < 1e-5
     in_float64(transformers, monkeypatch)
-    expected_logits, expected = loss_of(theirs, ids, targets)
-    expected.backward()
-    loss = ours.loss(ids, targets)
-    loss.backward()
-    assert relative_error(ours(ids).data, expected_logits) < 1e-10
-    assert abs(loss.item() - expected.item()) < 1e-10 * expected.item()
+    assert_same_logits_and_loss(ours, theirs, ids, targets)
     found = as_llama(ours, gradients(ours))
     assert_same_gradients(found, torch_gradients(dict(theirs.named_parameters())), 1e-10)

@@ -90,7 +90,10 @@ def test_a_promise_can_be_broken(printed, kept):
 # ---- the examples -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", QUICK)
+in_full = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
+
+
+@pytest.mark.parametrize("name", in_full)
 def test_prints_what_it_promises(name, capsys):
     run(name)
     printed = capsys.readouterr().out
@@ -112,16 +115,6 @@ def shortened(promised):
     for line in reports[1:]:
         promised = promised.replace(line, "", 1)
     return promised
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LONG)
-def test_in_full_prints_what_it_promises(name, capsys):
-    run(name)
-    printed = capsys.readouterr().out
-    assert keeps(printed, promise(name)), (
-        f"{name} printed\n{printed}\nand promises\n{promise(name)}"
-    )
 
 
 def test_without_matplotlib_there_is_no_picture(capsys, monkeypatch, tmp_path):

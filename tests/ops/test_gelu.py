@@ -78,7 +78,7 @@ def test_far_from_zero_in_float32(op, far):
     np.testing.assert_array_equal(backward(np.ones_like(x))[0], [0, 1])
 
 
-def test_float32_has_its_own_shorter_polynomials():
+def test_float32_has_a_polynomial_of_its_own():
     x = np.linspace(-9, 9, 20001, dtype="float32")
     expected = normal_cdf(x.astype("float64"))
     np.testing.assert_allclose(normal_cdf(x), expected, rtol=0, atol=2e-7)

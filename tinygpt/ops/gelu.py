@@ -67,7 +67,7 @@ K, A = math.sqrt(2 / math.pi), 0.044715
 
 
 def normal_cdf(x):
-    """P(X < x) for a standard normal X, within 1e-15 in float64, 1e-7 in float32.
+    """P(X < x) for a standard normal X, within 1e-15 in float64, 2e-7 in float32.
 
     In float32, |x| has to be below 1e19.
     """

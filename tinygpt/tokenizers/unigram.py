@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .cache import WordCache
 from .checks import check_text, checked_special_tokens
 from .formats import unigram_files
 from .patterns import cut_at_blank
@@ -28,8 +29,6 @@ from .words import Source, Split, count_words
 
 UNKNOWN_PENALTY = 10.0  # an unknown character is so much less likely than the rarest token
 CLOSE = 0.02  # two paths whose scores differ by less may change places when rounded otherwise
-CACHE_WORDS = 1 << 16  # words that are remembered, at most this many ...
-CACHE_LENGTH = 64  # ... of at most so many characters
 UNKNOWN = -1  # in a path: a character without a token
 NOTHING = -2  # the end of a path
 
@@ -80,7 +79,7 @@ class Unigram(Pieces):
         if self._single:
             self._unknown_score = float(np.float32(self._unknown_score))
         self._longest = max(map(len, self._usable), default=1)
-        self._cache: dict[str, Entry] = {}
+        self._cache: WordCache[Entry] = WordCache(self._encode_word)
 
     @classmethod
     def train(
@@ -133,18 +132,10 @@ class Unigram(Pieces):
         return [token for i, token in enumerate(self.tokens) if i not in self.not_text]
 
     def _encode_words(self, words: list[str]) -> bytes:
-        entries = [self._cache.get(word) or self._remember(word) for word in words]
+        entries = [self._cache[word] for word in words]
         if self._single and any(close for _, _, close in entries):
             return self._encode_closely(words, entries)
         return b"".join([ids for ids, _, _ in entries])
-
-    def _remember(self, word: str) -> Entry:
-        entry = self._encode_word(word, 0.0)
-        if len(word) <= CACHE_LENGTH:
-            if len(self._cache) >= CACHE_WORDS:
-                self._cache.clear()
-            self._cache[word] = entry
-        return entry
 
     def _encode_closely(self, words: list[str], entries: list[Entry]) -> bytes:
         """Where it is close: SentencePiece adds up in single precision from the start of the text,
@@ -159,10 +150,14 @@ class Unigram(Pieces):
                 total[0] += score
         return b"".join(out)
 
-    def _encode_word(self, word: str, before: float) -> Entry:
+    def _encode_word(self, word: str, before: float = 0.0) -> Entry:
         path, close = self._best_path(word, before)
+        scores = [self.scores[i] if i >= 0 else self._unknown_score for _, _, i in path]
+        return self._as_bytes(self._ids_of(word, path)), scores, close
+
+    def _ids_of(self, word: str, path: list[tuple[int, int, int]]) -> list[int]:
+        """The ids along a path; what is unknown goes together with what is unknown beside it."""
         ids: list[int] = []
-        scores = []
         unknown = ""
         for start, end, i in [*path, (len(word), len(word), NOTHING)]:
             if i == UNKNOWN:
@@ -172,9 +167,7 @@ class Unigram(Pieces):
                 unknown = ""
             if i >= 0:
                 ids.append(i)
-            if i != NOTHING:
-                scores.append(self.scores[i] if i >= 0 else self._unknown_score)
-        return self._as_bytes(ids), scores, close
+        return ids
 
     def _best_path(self, word: str, before: float) -> tuple[list[tuple[int, int, int]], bool]:
         """The tokens (start, end, id) of the most probable segmentation, and whether another came
@@ -222,18 +215,10 @@ class Unigram(Pieces):
         rng: an int, a tuple of ints or a numpy Generator. Special tokens are not looked for.
         """
         check_text(text)
-        rng = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+        rng = np.random.default_rng(rng)
         ids: list[int] = []
         for word in self._words(text, True):
-            unknown = ""
-            for start, end, i in [*self._sampled_path(word, alpha, rng), (0, 0, NOTHING)]:
-                if i == UNKNOWN:
-                    unknown += word[start:end]
-                elif unknown:
-                    ids += self._unknown_ids(unknown)
-                    unknown = ""
-                if i >= 0:
-                    ids.append(i)
+            ids += self._ids_of(word, self._sampled_path(word, alpha, rng))
         return ids
 
     def _sampled_path(
