@@ -47,7 +47,7 @@ OUTSIDE = {
 
 
 def part_of(file):
-    """tinygpt/ops/softmax.py is of the part `ops`, tinygpt/gpt.py of `gpt`."""
+    """tinygpt/ops/softmax.py is of the part `ops`, tinygpt/gpt/model.py of `gpt`."""
     return file.relative_to(ROOT).with_suffix("").parts[0]
 
 
@@ -131,7 +131,7 @@ def test_only_the_backend_reads_the_environment(file):
         ("tensor.py", "from . import functional"),
         ("nn.py", "from .gpt import GPT"),
         ("nn.py", "def f():\n    import tinygpt.optim"),
-        ("gpt.py", "from tinygpt import GPT"),
+        ("gpt/model.py", "from tinygpt import GPT"),
         ("backend.py", "from tinygpt.tensor import Tensor"),
         ("tokenizers/bpe.py", "from tinygpt import backend"),
         ("data/text.py", "from ..tensor import Tensor"),

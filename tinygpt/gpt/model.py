@@ -1,0 +1,184 @@
+"""GPT: the blocks, one after the other, between an embedding and a head."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import checkpoint
+from .. import functional as F
+from ..backend import resolve_device, to_numpy
+from ..generate import generate
+from ..nn import Embedding, LayerNorm, Module, RMSNorm, check_ids
+from ..rng import Key, Rng, as_generator, as_key
+from ..tensor import Tensor, no_grad
+from ..vjp import remat
+from .attention import Attention
+from .cache import KVCache
+from .config import GPTConfig
+from .feed_forward import MLP
+from .positions import position_tables
+
+
+class Block(Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(self, config: GPTConfig, rng, dtype):
+        std = 0.0 if config.zero_init_residual else 0.02 / math.sqrt(2 * config.n_layer)
+        self.ln_1 = _norm(config, dtype)
+        self.attn = Attention(config, rng, std, dtype)
+        self.ln_2 = _norm(config, dtype)
+        self.mlp = MLP(config, rng, std, dtype)
+
+    def __call__(self, x, turn, key: Key | None, cache: KVCache | None, layer: int) -> Tensor:
+        x = x + self.attn(self.ln_1(x), turn, key, cache, layer)
+        return x + self.mlp(self.ln_2(x), key)
+
+
+def _norm(config: GPTConfig, dtype) -> Module:
+    if config.norm == "rms_norm":
+        return RMSNorm(config.n_embd, dtype=dtype)
+    return LayerNorm(config.n_embd, config.bias, dtype=dtype)
+
+
+class GPT(Module):
+    """A decoder-only transformer: GPT-2's (Radford et al. 2019), with the options of GPTConfig.
+
+    rng: an int or numpy Generator, for the initial weights: normal with standard deviation 0.02,
+    and 0.02 / sqrt(2 n_layer) for the two projections of each block that add to its input, as in
+    GPT-2. Parameters have GPT-2's own names, and weights are stored (in, out).
+    """
+
+    def __init__(
+        self, config: GPTConfig, rng: Any = 0, device: str = "cpu", dtype: Any = "float32"
+    ):
+        if not isinstance(config, GPTConfig):
+            raise TypeError(f"GPT takes a GPTConfig, not {type(config).__name__}")
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"weights are floats, such as float32, not {np.dtype(dtype)}")
+        self.config = config
+        rng = as_generator(rng)
+        self.wte = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
+        if config.position == "learned":
+            self.wpe = Embedding(config.block_size, config.n_embd, rng, dtype=dtype)
+        self.h = [Block(config, rng, dtype) for _ in range(config.n_layer)]
+        self.ln_f = _norm(config, dtype)
+        if not config.tie_weights:
+            self.lm_head = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
+        device = resolve_device(device)
+        if device != "cpu":
+            self.to(device)
+
+    def __call__(self, ids: Any, rng: Rng = None, cache: KVCache | None = None) -> Tensor:
+        """ids (B, T) ints -> logits (B, T, vocab_size). Dropout is on exactly when an rng is given.
+
+        With a cache, ids are the tokens that follow those in it, and are added to it.
+        """
+        x = self._hidden(ids, rng, cache)
+        return x @ self._head().T
+
+    def loss(self, ids: Any, targets: Any, rng: Rng = None) -> Tensor:
+        """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
+        targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
+        x = self._hidden(ids, rng)
+        targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
+        if targets.shape != x.shape[:2]:
+            raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
+        return F.linear_cross_entropy(x, self._head(), targets)
+
+    def _head(self) -> Tensor:
+        return self.wte.weight if self.config.tie_weights else self.lm_head.weight  # (V, C)
+
+    def _hidden(self, ids: Any, rng: Rng = None, cache: KVCache | None = None) -> Tensor:
+        """ids (B, T) -> what the head sees, (B, T, C)."""
+        config = self.config
+        ids = check_ids("ids", ids, config.vocab_size)
+        start = 0 if cache is None else cache.length
+        if ids.ndim != 2:
+            raise ValueError(f"ids must have shape (batch, time), not {ids.shape}")
+        B, T = ids.shape
+        if start + T > config.block_size:
+            raise ValueError(
+                f"{start + T} tokens do not fit in block_size={config.block_size}; "
+                "give fewer, or use generate(), which keeps to the newest"
+            )
+        ids = np.asarray(ids, like=self.wte.weight.data)  # checked where they were
+        positions = position_tables(config, start, start + T, self.wte.weight.dtype)
+        key = as_key(rng) if config.dropout else None
+        x = self.wte(ids)  # (B, T, C)
+        turn = None
+        if config.position == "learned":
+            x = x + self.wpe.weight[start : start + T]
+        elif config.position == "sinusoidal":
+            x = x + np.asarray(positions[0], like=x.data)
+        elif config.position == "rope":
+            turn = [np.asarray(table, like=x.data) for table in positions]
+        x = F.dropout(x, config.dropout, key and key.fold(config.n_layer))
+        for layer, block in enumerate(self.h):
+            f = functools.partial(
+                block, turn=turn, key=key and key.fold(layer), cache=cache, layer=layer
+            )
+            x = remat(f, x) if config.remat and cache is None else f(x)
+        if cache is not None:
+            cache.length += T
+        return self.ln_f(x)
+
+    def generate(
+        self,
+        ids: Any,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: int | None = None,
+        rng: Any = 0,
+        use_cache: bool = True,
+    ) -> np.ndarray:
+        """Go on from ids (B, T) for max_new_tokens -> int array (B, T + new). See generate.py."""
+        ids = to_numpy(check_ids("ids", ids, self.config.vocab_size))
+        if stop is not None:
+            check_ids("stop", stop, self.config.vocab_size)
+        return generate(
+            self._next_logits, ids, max_new_tokens, self.config.block_size,
+            temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng,
+            use_cache=use_cache,
+        )  # fmt: skip
+
+    def _next_logits(self, ids: np.ndarray, cache: KVCache | None) -> tuple[np.ndarray, KVCache]:
+        """The logits (B, V) of the token after ids, and the cache that now holds them."""
+        with no_grad():
+            if cache is None:
+                cache = KVCache(self.config, len(ids), self.wte.weight.data)
+            x = self._hidden(ids, cache=cache)
+            return (x[:, -1] @ self._head().T).data, cache
+
+    def save(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
+        if tokenizer is not None and not hasattr(tokenizer, "to_dict"):
+            raise TypeError(f"expected a tokenizer, not {type(tokenizer).__name__}")
+        meta = {
+            "config": asdict(self.config),
+            "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
+        }
+        checkpoint.save(folder, 0, {"model": self.state_dict()}, meta)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> GPT:
+        """Read a model that save() or a training run wrote; ValueError where that cannot be."""
+        arrays, meta, _ = checkpoint.load(folder, groups=("model",))
+        try:
+            config = GPTConfig(**meta["config"])
+            weights = arrays["model"]
+            numbers = sum(w.size for w in weights.values())
+            if numbers != config.parameter_count:  # before room is made for them
+                raise ValueError(f"{config.parameter_count:,} weights expected, {numbers:,} found")
+            model = cls(config, device=device, dtype=weights["wte.weight"].dtype)
+            model.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder} does not hold a GPT: {error}") from error
+        return model
