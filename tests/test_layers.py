@@ -19,6 +19,7 @@ STAIRS = {
     "backend": 1,
     "rng": 1,
     "safetensors": 1,
+    "kernels": 2,
     "tensor": 3,
     "vjp": 3,
     "functional": 4,

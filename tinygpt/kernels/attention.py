@@ -1,0 +1,81 @@
+"""Attention: kernels in cuda/attention.cu, which never store the matrix of weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import ops
+from .dropout import random_arguments
+from .launch import aligned, ceil, contiguous, launch, stored
+
+HEAD_SIZES = (32, 64, 128)
+ROWS, THREADS = 64, 128  # of a block, as in the kernels
+
+
+def scaled_dot_product_attention(
+    q, k, v, attn_mask=None, is_causal=False, scale=None, dropout_p=0.0, rng=None, first=0
+):
+    """The twin of ops.scaled_dot_product_attention. Saves q, k, v, y and a number per query."""
+    (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
+    if attn_mask is not None or not stored(q, k, v) or D not in HEAD_SIZES:
+        return ops.scaled_dot_product_attention(
+            q, k, v, attn_mask, is_causal, scale, dropout_p, rng, first
+        )
+    scale = 1 / math.sqrt(D) if scale is None else float(scale)
+    c = scale * math.log2(math.e)  # the kernels work with powers of 2
+    random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
+    random = (np.uint64(first), *random)
+    q, k, v = _readable(q), _readable(k), _readable(v)
+    if k.strides != v.strides:
+        k, v = k.copy(order="C"), v.copy(order="C")
+    sizes = (H, G, T, S, *_strides(q), *_strides(k), int(is_causal))
+    columns = 64 if D < 128 else 32
+    row_bytes = D * q.itemsize
+    queries, keys = (ceil(T, ROWS), B * H), (ceil(S, ROWS), B * G)
+
+    y = np.empty((B, T, H, D), q.dtype, like=q)
+    log_sums = np.empty((B, H, T), "float32", like=q)
+    launch(
+        "attention.cu", "attention_forward", q, queries, (THREADS,),
+        (y, log_sums, q, k, v, *sizes, c, *random),
+        shared=(ROWS + 4 * columns) * row_bytes, D=D,
+    )  # fmt: skip
+
+    def backward(dy):
+        dy = contiguous(dy.transpose(0, 2, 1, 3))  # (B, T, H, D)
+        delta = np.empty_like(log_sums)
+        launch(
+            "attention.cu", "attention_backward_delta", q, (ceil(B * T * H, 4),), (128,),
+            (delta, y, dy, H, T, B * T * H), D=D,
+        )  # fmt: skip
+        dq = np.empty_like(y)
+        dk, dv = (np.empty((B, S, G, D), q.dtype, like=q) for _ in range(2))
+        inputs = (q, k, v, dy, log_sums, delta, *sizes, scale, c, *random)
+        shared = (2 * ROWS + 4 * columns) * row_bytes
+        launch(
+            "attention.cu", "attention_backward_kv", q, keys, (THREADS,),
+            (dk, dv, *inputs), shared=shared, D=D,
+        )  # fmt: skip
+        launch(
+            "attention.cu", "attention_backward_q", q, queries, (THREADS,),
+            (dq, *inputs), shared=shared, D=D,
+        )  # fmt: skip
+        return tuple(gradient.transpose(0, 2, 1, 3) for gradient in (dq, dk, dv))
+
+    return y.transpose(0, 2, 1, 3), backward
+
+
+NO_DROPOUT = (np.uint64(0), np.uint64(0), np.uint32(0))
+
+
+def _readable(x):
+    """x (..., D), or a copy where its rows are not D numbers side by side, 16 bytes at a time."""
+    apart = x.strides[-1] != x.itemsize or any(step % 16 for step in x.strides[:-1])
+    return x.copy(order="C") if apart or not aligned(x) else x
+
+
+def _strides(x):
+    """How far batches, heads and times lie apart, in numbers."""
+    return tuple(step // x.itemsize for step in x.strides[:-1])
