@@ -2,5 +2,6 @@
 
 from .arrays import GPUArray, emulated, to_gpu
 from .build import build
+from .programs import PROGRAMS, name_of
 
-__all__ = ["GPUArray", "build", "emulated", "to_gpu"]
+__all__ = ["PROGRAMS", "GPUArray", "build", "emulated", "name_of", "to_gpu"]

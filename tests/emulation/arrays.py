@@ -71,7 +71,7 @@ def run(library, symbol, blocks, threads, arguments, shared, order):
         if isinstance(argument, np.ndarray):
             memory = memory_of(argument)
             if id(memory) not in guarded:
-                guarded[id(memory)] = Guarded(memory)
+                guarded[id(memory)] = Guarded(memory, len(guarded))
             value = ctypes.c_void_p(guarded[id(memory)].address_of(argument))
         else:
             value = np.ctypeslib.as_ctypes_type(argument.dtype)(argument)
@@ -109,15 +109,19 @@ def memory_of(array):
 
 
 class Guarded:
-    """A copy of an array's memory between two stretches of NaN, which must stay as they are."""
+    """A copy of an array's memory between two stretches of NaN, which must stay as they are.
 
-    def __init__(self, memory):
+    Each array has a NaN of its own, a signaling one, which any arithmetic changes: so it is noticed
+    too where what was read outside is written back outside.
+    """
+
+    def __init__(self, memory, number):
         self.owner = memory
         self.first, end = np.lib.array_utils.byte_bounds(memory)
-        self.memory = np.ctypeslib.as_array(
-            (ctypes.c_ubyte * (end - self.first)).from_address(self.first)
-        )
-        self.copy = np.full(self.memory.size + 2 * GUARD + 16, 0xFF, np.uint8)
+        buffer = (ctypes.c_ubyte * (end - self.first)).from_address(self.first)
+        self.memory = np.ctypeslib.as_array(buffer)
+        self.nan = np.uint16(0x7F81 + number)  # as bfloat16, and twice over as float32
+        self.copy = np.full(self.memory.size // 2 + GUARD + 16, self.nan).view(np.uint8)
         self.start = GUARD + -(self.copy.ctypes.data + GUARD) % 16
         self.inside = slice(self.start, self.start + self.memory.size)
         self.copy[self.inside] = self.memory
@@ -126,7 +130,7 @@ class Guarded:
         return self.copy.ctypes.data + self.start + view.ctypes.data - self.first
 
     def give_back(self, symbol):
-        before, behind = self.copy[: self.start], self.copy[self.inside.stop :]
-        if not ((before == 0xFF).all() and (behind == 0xFF).all()):
-            raise RuntimeError(f"{symbol} wrote outside of an array")
         self.memory[:] = self.copy[self.inside]
+        self.copy[self.inside] = np.full(self.memory.size // 2, self.nan).view(np.uint8)
+        if (self.copy.view(np.uint16) != self.nan).any():
+            raise RuntimeError(f"{symbol} wrote outside of an array")

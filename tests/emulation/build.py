@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FLAGS = ["-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-fno-exceptions"]
+FLAGS = ["-std=c++17", "-Og", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-fno-exceptions"]
 FLAGS += ["-w", "-shared", "-fPIC", "-x", "c++"]
 KERNEL = re.compile(r"^KERNEL void (?:__launch_bounds__\([\w, ]+\)\s+)?(\w+)\(", re.MULTILINE)
 

@@ -128,7 +128,10 @@ static bool run_block(int threads, std::mt19937 &rng) {
     std::vector<int> warps, lanes(32);
     for (int w = 0; w < threads; w += 32) warps.push_back(w);
     for (int l = 0; l < 32; l++) lanes[l] = l;
-    if (order == 1) std::reverse(warps.begin(), warps.end()), std::reverse(lanes.begin(), lanes.end());
+    if (order == 1) {
+        std::reverse(warps.begin(), warps.end());
+        std::reverse(lanes.begin(), lanes.end());
+    }
     for (;;) {
         bool moved = false;
         if (order > 1) {
@@ -174,7 +177,9 @@ static void **arguments;
 template <auto kernel> struct Kernel;
 
 template <class... A, void (*kernel)(A...)> struct Kernel<kernel> {
-    template <size_t... i> static void call(std::index_sequence<i...>) { kernel(*(A *)arguments[i]...); }
+    template <size_t... i> static void call(std::index_sequence<i...>) {
+        kernel(*(A *)arguments[i]...);
+    }
     static void run() { call(std::index_sequence_for<A...>{}); }
 
     // A letter for each parameter: P p for pointers to numbers of 4 and 2 bytes, L to others; f i l
@@ -289,7 +294,7 @@ static inline unsigned bf16_pair(float first, float second) {
 }
 
 static inline void ldmatrix(unsigned (&r)[4], const void *row, bool transposed) {
-    if ((uintptr_t)row % 16) gpu::error = "a row for ldmatrix does not lie at a multiple of 16 bytes";
+    if ((uintptr_t)row % 16) gpu::error = "ldmatrix wants rows at multiples of 16 bytes";
     gpu::Exchange<const char *> rows((const char *)row, ~0u, gpu::MATRIX);
     int g = gpu::lane() / 4, t = gpu::lane() % 4;
     for (int m = 0; m < 4; m++) {
@@ -304,14 +309,19 @@ static inline void ldmatrix(unsigned (&r)[4], const void *row, bool transposed) 
 }
 
 static inline void ldmatrix4(unsigned (&r)[4], const void *row) { ldmatrix(r, row, false); }
-static inline void ldmatrix4_transposed(unsigned (&r)[4], const void *row) { ldmatrix(r, row, true); }
+
+static inline void ldmatrix4_transposed(unsigned (&r)[4], const void *row) {
+    ldmatrix(r, row, true);
+}
 
 static inline void mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
     struct Operands { unsigned a[4], b[2]; };
     gpu::Exchange<Operands> warp({{a[0], a[1], a[2], a[3]}, {b0, b1}}, ~0u, gpu::MATRIX);
     int g = gpu::lane() / 4, t = gpu::lane() % 4;
-    auto half = [](unsigned pair, int i) { return __uint_as_float(i ? pair & 0xffff0000 : pair << 16); };
-    for (int quarter = 0; quarter < 4; quarter++) {  // elements k of the sum that one lane in 4 holds
+    auto half = [](unsigned pair, int i) {
+        return __uint_as_float(i ? pair & 0xffff0000 : pair << 16);
+    };
+    for (int quarter = 0; quarter < 4; quarter++) {  // what one lane in four holds of the sum
         Operands rows = warp.of(4 * g + quarter);
         for (int i = 0; i < 2; i++) {
             Operands columns = warp.of(4 * (2 * t + i) + quarter);
@@ -327,7 +337,7 @@ static inline void mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsig
 }
 
 static inline void copy16(void *to, const void *from) {
-    if ((uintptr_t)to % 16 || (uintptr_t)from % 16) gpu::error = "copy16 wants multiples of 16 bytes";
+    if (((uintptr_t)to | (uintptr_t)from) % 16) gpu::error = "copy16 wants multiples of 16 bytes";
     if (gpu::order % 2) {
         memcpy(to, from, 16);
     } else {

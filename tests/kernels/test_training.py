@@ -30,7 +30,7 @@ CONFIGS = {
 
 def train(device, config, steps=2):
     """Losses, gradients of the last step by name, norms before clipping, and weights at the end."""
-    config = GPTConfig(61, 20, n_layer=2, n_head=2, n_embd=64, **config)
+    config = GPTConfig(61, 20, n_layer=1, n_head=2, n_embd=64, **config)
     model = GPT(config, rng=1, device=device)
     optimizer = AdamW(model.parameters(), lr=1e-2)
     rng = np.random.default_rng(0)

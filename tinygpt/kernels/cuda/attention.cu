@@ -160,10 +160,8 @@ attention_forward(scalar *y, float *l, const scalar *q, const scalar *k, const s
         sum[r] += __shfl_xor_sync(WHOLE_WARP, sum[r], 1);
         sum[r] += __shfl_xor_sync(WHOLE_WARP, sum[r], 2);
         int row = row0 + warp_row + lane / 4 + 8 * r;
-        if (t == 0 && row < T) {  // a query that saw nothing: p = 0 and y = 0
-            l[(size_t)blockIdx.y * T + row] = sum[r] > 0 ? largest[r] + log2f(sum[r]) : INFINITY;
-        }
-        if (sum[r] == 0) sum[r] = 1;
+        if (t == 0 && row < T) l[(size_t)blockIdx.y * T + row] = largest[r] + log2f(sum[r]);
+        if (sum[r] == 0) sum[r] = 1;  // a query that saw nothing: y = 0
     }
     y += ((size_t)b * T * H + h) * D;
     store_rows(y, o, row0 + warp_row, T, H * D, 1 / sum[0], 1 / sum[1]);

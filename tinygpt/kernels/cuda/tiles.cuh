@@ -1,7 +1,7 @@
 // Products of tiles: rows of D numbers in shared memory, 16 rows of the result to a warp.
 //
-// A warp holds a result of 16 rows and COLUMNS columns as float s[COLUMNS / 8][4]. With g = lane / 4
-// and t = lane % 4, a lane has of each 8 columns, from 8 n on,
+// A warp holds a result of 16 rows and COLUMNS columns as float s[COLUMNS / 8][4]. With
+// g = lane / 4 and t = lane % 4, a lane has of each 8 columns, from 8 n on,
 //     s[n][0], s[n][1]:   row g,      columns 8 n + 2 t and the next
 //     s[n][2], s[n][3]:   row g + 8,  the same columns
 // This is how the tensor cores have it (see mma in ptx.cuh). For bf16 they do the work; for float,
@@ -22,7 +22,7 @@ DEVICE T *tile_at(T *tile, int row, int chunk) {
     return tile + (row * CHUNKS + (chunk ^ turn)) * CHUNK;
 }
 
-// Rows first .. first + ROWS - 1 of x (n, D), `stride` numbers apart, into a tile: issued here, there
+// Rows first .. first + ROWS - 1 of x (n, D), `stride` numbers apart, into a tile. They are there
 // when the copies have been waited for. Behind the last row comes the last row again.
 template <int ROWS>
 DEVICE void load_tile(scalar *tile, const scalar *x, int first, int n, int stride) {
