@@ -109,20 +109,17 @@ DEVICE void product_nn(float (&o)[D / 8][4], const float (&p)[ROWS / 8][4], cons
 #pragma unroll
     for (int k = 0; k < ROWS / 8; k++) {
 #pragma unroll 1
-        for (int owner = 0; owner < 4; owner++) {  // who has columns 8 k + 2 owner and the next
+        for (int column = 0; column < 8; column++) {
+            int c = column % 2, owner = lane - t + column / 2;  // the lane that has it, as its c-th
+            float p0 = __shfl_sync(WHOLE_WARP, c == 0 ? p[k][0] : p[k][1], owner);
+            float p1 = __shfl_sync(WHOLE_WARP, c == 0 ? p[k][2] : p[k][3], owner);
 #pragma unroll
-            for (int c = 0; c < 2; c++) {
-                float p0 = __shfl_sync(WHOLE_WARP, p[k][c], lane - t + owner);
-                float p1 = __shfl_sync(WHOLE_WARP, p[k][c + 2], lane - t + owner);
-                int row = 8 * k + 2 * owner + c;
-#pragma unroll
-                for (int n = 0; n < D / 8; n++) {
-                    const float *y = tile_at(b, row, 2 * n + t / 2) + 2 * (t % 2);
-                    o[n][0] += p0 * y[0];
-                    o[n][1] += p0 * y[1];
-                    o[n][2] += p1 * y[0];
-                    o[n][3] += p1 * y[1];
-                }
+            for (int n = 0; n < D / 8; n++) {
+                const float *y = tile_at(b, 8 * k + column, 2 * n + t / 2) + 2 * (t % 2);
+                o[n][0] += p0 * y[0];
+                o[n][1] += p0 * y[1];
+                o[n][2] += p1 * y[0];
+                o[n][3] += p1 * y[1];
             }
         }
     }
