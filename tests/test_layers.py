@@ -42,6 +42,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
     "backend": {"cupy", "threadpoolctl"},
+    "kernels": {"ml_dtypes"},
     "tokenizers": {"regex", "tqdm"},
     "commands": {"tqdm", "matplotlib"},
 }

@@ -105,6 +105,8 @@ CASES = {
     "dropout": (functools.partial(ops.dropout, p=0.3, rng=(1, 2), first=21), [draw((3, 343))]),
     "cross_entropy": (ops.cross_entropy, [draw((3, 5, 10)), some_ignored(ids(10, 3, 5))]),
     "cross_entropy, none counted": (ops.cross_entropy, [draw((2, 40)), np.array([-1, -1])]),
+    "linear": (ops.linear, [draw((3, 5, 8)), draw((8, 7)), draw(7)]),
+    "linear without bias": (ops.linear, [draw((1, 8)), draw((8, 1)), None]),
     "linear_cross_entropy": (
         ops.linear_cross_entropy,
         [draw((3, 5, 8)), draw((1100, 8)), some_ignored(ids(1100, 3, 5))],

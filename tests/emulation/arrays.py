@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from tinygpt.kernels import launch
+from tinygpt.kernels import gemm, launch
 
 ONE_AT_A_TIME = threading.Lock()  # there is only one emulated GPU
 GUARD = 1 << 14  # bytes before and behind an array that nobody may touch
@@ -49,10 +49,29 @@ def emulated(find, order=0):
             run(library, f"{name}__{kernel}", blocks, threads, arguments, shared, order)
 
     launch.LAUNCHERS[GPUArray] = start
+    gemm.GEMMS[GPUArray] = product
     try:
         yield
     finally:
-        del launch.LAUNCHERS[GPUArray]
+        del launch.LAUNCHERS[GPUArray], gemm.GEMMS[GPUArray]
+
+
+def product(g, beta):
+    """What cublasGemmEx computes, from the addresses and steps that it is given: by columns."""
+    first = columns(g.first, g.first_step, (g.m, g.k), g.transpose_first)
+    second = columns(g.second, g.second_step, (g.k, g.n), g.transpose_second)
+    out = columns(g.out, g.out_step, (g.m, g.n), False)
+    y = first.astype("float32") @ second.astype("float32")
+    out[...] = (y if beta == 0 else y + beta * out.astype("float32")).astype(out.dtype)
+
+
+def columns(x, step, shape, transposed):
+    """The matrix of `shape` whose columns, or rows where it is transposed, begin `step` apart."""
+    strides = (x.itemsize, step * x.itemsize)
+    array = np.lib.stride_tricks.as_strided(np.asarray(x), (1, 1), strides)
+    shape = shape[::-1] if transposed else shape
+    array = np.lib.stride_tricks.as_strided(array, shape, strides)
+    return array.T if transposed else array
 
 
 def run(library, symbol, blocks, threads, arguments, shared, order):

@@ -18,10 +18,22 @@ from .cross_entropy import cross_entropy, linear_cross_entropy
 from .dropout import dropout
 from .embedding import embedding
 from .launch import has_kernels
+from .linear import linear
 from .norms import layer_norm, rms_norm
 from .optimizers import adamw, square_sum
+from .precision import PRECISIONS, precision
 
-__all__ = ["TWINS", "adamw", "has_kernels", "on_gpu", "plain", "square_sum", "twin"]
+__all__ = [
+    "PRECISIONS",
+    "TWINS",
+    "adamw",
+    "has_kernels",
+    "on_gpu",
+    "plain",
+    "precision",
+    "square_sum",
+    "twin",
+]
 
 TWINS: dict[Callable, Callable] = {
     ops.cross_entropy: cross_entropy,
@@ -30,6 +42,7 @@ TWINS: dict[Callable, Callable] = {
     ops.gelu: gelu,
     ops.gelu_tanh: gelu_tanh,
     ops.layer_norm: layer_norm,
+    ops.linear: linear,
     ops.linear_cross_entropy: linear_cross_entropy,
     ops.relu: relu,
     ops.relu2: relu2,

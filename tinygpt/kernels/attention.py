@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from .dropout import random_arguments
 from .launch import aligned, ceil, contiguous, launch, stored
+from .precision import for_products
 
 HEAD_SIZES = (32, 64, 128)
 ROWS, THREADS = 64, 128  # of a block, as in the kernels
@@ -19,7 +20,7 @@ def scaled_dot_product_attention(
 ):
     """The twin of ops.scaled_dot_product_attention. Saves q, k, v, y and a number per query."""
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
-    if attn_mask is not None or not stored(q, k, v) or D not in HEAD_SIZES:
+    if attn_mask is not None or D not in HEAD_SIZES or not stored(*map(for_products, (q, k, v))):
         return ops.scaled_dot_product_attention(
             q, k, v, attn_mask, is_causal, scale, dropout_p, rng, first
         )
@@ -27,7 +28,8 @@ def scaled_dot_product_attention(
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
     random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
     random = (np.uint64(first), *random)
-    q, k, v = _readable(q), _readable(k), _readable(v)
+    dtypes = q.dtype, k.dtype, v.dtype
+    q, k, v = (_readable(for_products(x)) for x in (q, k, v))
     if k.strides != v.strides:
         k, v = k.copy(order="C"), v.copy(order="C")
     sizes = (H, G, T, S, *_strides(q), *_strides(k), int(is_causal))
@@ -44,7 +46,7 @@ def scaled_dot_product_attention(
     )  # fmt: skip
 
     def backward(dy):
-        dy = contiguous(dy.transpose(0, 2, 1, 3))  # (B, T, H, D)
+        dy = contiguous(dy.transpose(0, 2, 1, 3).astype(y.dtype, copy=False))  # (B, T, H, D)
         delta = np.empty_like(log_sums)
         launch(
             "attention.cu", "attention_backward_delta", q, (ceil(B * T * H, 4),), (128,),
@@ -62,7 +64,8 @@ def scaled_dot_product_attention(
             "attention.cu", "attention_backward_q", q, queries, (THREADS,),
             (dq, *inputs), shared=shared, D=D,
         )  # fmt: skip
-        return tuple(gradient.transpose(0, 2, 1, 3) for gradient in (dq, dk, dv))
+        gradients = zip((dq, dk, dv), dtypes, strict=True)
+        return tuple(g.transpose(0, 2, 1, 3).astype(d, copy=False) for g, d in gradients)
 
     return y.transpose(0, 2, 1, 3), backward
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
+from .gemm import product
 from .launch import contiguous, launch, stored
+from .precision import for_products
 
 
 def cross_entropy(logits, targets, ignore_index=-1):
@@ -23,24 +25,25 @@ def cross_entropy(logits, targets, ignore_index=-1):
 
 def linear_cross_entropy(x, w, targets, ignore_index=-1):
     """The twin of ops.linear_cross_entropy. Saves x, w and one array (N, V)."""
-    if not stored(x, w) or targets.dtype != "int64":
+    if not stored(x) or not stored(w) or targets.dtype != "int64":
         return ops.linear_cross_entropy(x, w, targets, ignore_index)
-    rows = x.reshape(-1, x.shape[-1])  # (N, C)
-    logits = contiguous(_product(rows, w.T))  # (N, V)
+    shape, dtypes = x.shape, (x.dtype, w.dtype)
+    rows, w = for_products(x.reshape(-1, shape[-1])), for_products(w)  # (N, C), (V, C)
+    logits = product(rows, w.T, rows.dtype)  # (N, V)
     loss, n, dlogits = _cross_entropy(logits, logits, targets, ignore_index)
 
     def backward(dloss, needs=(True, True)):
-        scale = (dloss / n).astype(x.dtype)
-        dx = (_product(dlogits, w) * scale).reshape(x.shape) if needs[0] else None
-        dw = _product(dlogits.T, rows * scale) if needs[1] else None
+        scale = dloss / n
+        dx = dw = None
+        if needs[0]:
+            dx = product(dlogits, w, dtypes[0]).reshape(shape)
+            dx *= scale.astype(dx.dtype)
+        if needs[1]:
+            dw = product(dlogits.T, rows, dtypes[1])
+            dw *= scale.astype(dw.dtype)
         return dx, dw, None
 
     return loss, backward
-
-
-def _product(a, b):
-    """a @ b, stored like a."""
-    return (a @ b).astype(a.dtype, copy=False)
 
 
 def _cross_entropy(dlogits, logits, targets, ignore_index):
