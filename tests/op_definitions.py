@@ -90,6 +90,7 @@ DEFINITIONS = {
     "relu": each(lambda x: max(x, 0)),
     "relu2": each(lambda x: max(x, 0) ** 2),
     "silu": each(lambda x: x / (1 + math.exp(-x))),
+    "softcap": lambda x, cap: each(lambda z: cap * math.tanh(z / cap))(x),
     "gelu": each(lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2),
     "gelu_tanh": each(
         lambda x: x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2

@@ -237,7 +237,7 @@ def test_freezing():
 # ---- gradients ----------------------------------------------------------------------------------
 
 OPTIONS = {
-    "activation": ["gelu_tanh", "gelu", "relu", "relu2", "silu", "swiglu"],
+    "activation": ["gelu_tanh", "gelu", "relu", "relu2", "silu", "swiglu", "geglu"],
     "position": ["learned", "rope", "sinusoidal", "none"],
     "norm": ["layer_norm", "rms_norm"],
     "qk_norm": [False, True],

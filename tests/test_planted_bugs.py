@@ -82,6 +82,8 @@ BUGS = [
     ("ops.pointwise", "y > 0", "y >= 0", gradient),
     ("ops.pointwise", "dx *= 2", "dx *= 1", gradient),
     ("ops.pointwise", "s + y * (1 - s)", "s + s * (1 - s)", gradient),
+    ("ops.pointwise", "1 - share * share", "1 - y * y", gradient),
+    ("ops.pointwise", "y = y * cap", "pass", value),
     ("ops.pointwise", "return (dy * y,)", "return (np.multiply(dy, y, out=dy),)", gradient),
     ("ops.gelu", "dx *= 6 * K * A", "dx *= 2 * K * A", gradient),
     ("ops.gelu", "dx *= 1 - gate", "dx *= gate", gradient),

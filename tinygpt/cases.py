@@ -110,6 +110,7 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     "relu": lambda d: use(ops.relu, d.apart(3, 4)),
     "relu2": lambda d: use(ops.relu2, d.apart(3, 4)),
     "silu": lambda d: use(ops.silu, d(3, 4)),
+    "softcap": lambda d: use(ops.softcap, 2 * d(3, 4), cap=1.5),
     "gelu": lambda d: use(ops.gelu, 2 * d(3, 4)),
     "gelu_tanh": lambda d: use(ops.gelu_tanh, 2 * d(3, 4)),
     # reductions

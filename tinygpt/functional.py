@@ -37,6 +37,7 @@ sigmoid = _lift(ops.sigmoid)
 relu = _lift(ops.relu)
 relu2 = _lift(ops.relu2)
 silu = _lift(ops.silu)
+softcap = _lift(ops.softcap)
 gelu = _lift(ops.gelu)
 gelu_tanh = _lift(ops.gelu_tanh)
 

@@ -42,8 +42,8 @@ class Block(Module):
 
 def _norm(config: GPTConfig, dtype) -> Module:
     if config.norm == "rms_norm":
-        return RMSNorm(config.n_embd, dtype=dtype)
-    return LayerNorm(config.n_embd, config.bias, dtype=dtype)
+        return RMSNorm(config.n_embd, config.norm_eps, dtype)
+    return LayerNorm(config.n_embd, config.bias, config.norm_eps, dtype)
 
 
 class GPT(Module):
@@ -79,8 +79,7 @@ class GPT(Module):
 
         With a cache, ids are the tokens that follow those in it, and are added to it.
         """
-        x = self._hidden(ids, rng, cache)
-        return x @ self._head().T
+        return self._logits(self._hidden(ids, rng, cache))
 
     def loss(self, ids: Any, targets: Any, rng: Rng = None) -> Tensor:
         """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
@@ -89,7 +88,14 @@ class GPT(Module):
         targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
         if targets.shape != x.shape[:2]:
             raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
+        if self.config.logit_softcap is not None:
+            return F.cross_entropy(self._logits(x), targets)
         return F.linear_cross_entropy(x, self._head(), targets)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """What the head says to x (..., C) -> (..., V)."""
+        logits, cap = x @ self._head().T, self.config.logit_softcap
+        return logits if cap is None else F.softcap(logits, cap=cap)
 
     def _head(self) -> Tensor:
         return self.wte.weight if self.config.tie_weights else self.lm_head.weight  # (V, C)
@@ -155,7 +161,7 @@ class GPT(Module):
             if cache is None:
                 cache = KVCache(self.config, len(ids), self.wte.weight.data)
             x = self._hidden(ids, cache=cache)
-            return (x[:, -1] @ self._head().T).data, cache
+            return self._logits(x[:, -1]).data, cache
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""

@@ -17,7 +17,9 @@ def position_tables(config: GPTConfig, start: int, stop: int, dtype: Any) -> tup
     sinusoidal: a table (T, C); else none."""
     positions = np.arange(start, stop)
     if config.position == "rope":
-        return rope_tables(positions, config.head_size, config.rope_base, dtype)
+        return rope_tables(
+            positions, config.head_size, config.rope_base, dtype, config.rope_scaling
+        )
     if config.position == "sinusoidal":  # Vaswani et al. 2017, arXiv:1706.03762, section 3.5
         table = np.empty((len(positions), config.n_embd), dtype)
         table[:, 1::2], table[:, 0::2] = rope_tables(positions, config.n_embd, dtype=dtype)
