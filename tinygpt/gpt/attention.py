@@ -32,10 +32,11 @@ class Attention(Module):
             q, k = F.rms_norm(q, None), F.rms_norm(k, None)
         if turn is not None:
             q, k = F.rope(q, *turn), F.rope(k, *turn)
+        mask = None
         if cache is not None:
-            k, v = cache.extend(layer, k, v)
+            k, v, mask = cache.extend(layer, k, v)
         y = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, dropout_p=config.dropout, rng=key and key.fold(0)
+            q, k, v, mask, config.dropout, is_causal=mask is None, rng=key and key.fold(0)
         )
         y = y.transpose(0, 2, 1, 3).reshape(B, T, C)
         return F.dropout(self.c_proj(y), config.dropout, key and key.fold(1))
