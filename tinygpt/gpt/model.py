@@ -18,6 +18,7 @@ from ..generate import generate, stream
 from ..nn import Embedding, LayerNorm, Module, RMSNorm, check_ids
 from ..rng import Key, Rng, as_generator, as_key
 from ..sampling import Sampling
+from ..score import score
 from ..tensor import Tensor, no_grad
 from ..vjp import remat
 from .attention import Attention
@@ -185,6 +186,20 @@ class GPT(Module):
         with no_grad():
             x = self._hidden(ids, cache=cache)
             return (x[:, -1] @ self._head().T).data
+
+    def score(self, text: Any, tokenizer: Any = None, stride: int | None = None) -> np.ndarray:
+        """log p of every token but the first, given those before it: float64 (N - 1,), in nats.
+
+        text: a str, which needs a tokenizer, or ids (N,). A text of more than block_size tokens is
+        seen through windows that move on by `stride`, half a block unless given: see score.py.
+        """
+        if isinstance(text, str):
+            if tokenizer is None:
+                raise TypeError("to score a str, pass the tokenizer too; or pass ids")
+            text = tokenizer.encode_array(text)
+        ids = to_numpy(check_ids("ids", text, self.config.vocab_size))
+        with no_grad():
+            return score(lambda ids: self(ids).data, ids, self.config.block_size, stride)
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
