@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import itertools
+import json
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from small_gpt import (
 
 from tinygpt import GPT, GPTConfig, Tensor, gradcheck
 from tinygpt import functional as F
+from tinygpt.gpt import RopeScaling
 from tinygpt.gpt.cache import KVCache
 
 # ---- configuration ------------------------------------------------------------------------------
@@ -41,6 +43,15 @@ def test_the_default_is_gpt2(monkeypatch):
 def test_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         GPTConfig().n_layer = 3
+
+
+LLAMA3 = {
+    "kind": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_block_size": 64,
+}
 
 
 @pytest.mark.parametrize(
@@ -67,11 +78,56 @@ def test_config_is_frozen():
         ({"dropout": "high"}, "dropout must be a number, not 'high'"),
         ({"rope_base": 0.0}, "rope_base must be above 0, not 0.0"),
         ({"rope_base": math.nan}, "rope_base must be above 0, not nan"),
+        ({"rope_base": True}, "rope_base must be a number, not True"),
+        ({"head_dim": 0}, "head_dim must be a whole number from 1 up, not 0"),
+        ({"position": "rope", "head_dim": 5}, "head_dim=5, an odd number; change head_dim"),
+        ({"norm_eps": 0.0}, "norm_eps must be above 0, not 0.0"),
+        ({"qkv_bias": 1}, "qkv_bias must be True or False, not 1"),
+        ({"qk_norm_weight": True}, "qk_norm_weight=True needs qk_norm=True"),
+        ({"rope_scaling": LLAMA3}, "rope_scaling needs position=\"rope\", not 'learned'"),
+        ({"rope_scaling": 2.0}, "rope_scaling must be a RopeScaling, or a dict such as .* not 2.0"),
+        ({"rope_scaling": {"kind": "yarn", "factor": 2.0}}, "must be linear or llama3, not 'yarn'"),
+        ({"rope_scaling": LLAMA3 | {"factor": 0}}, "factor must be a number above 0, not 0"),
+        ({"rope_scaling": LLAMA3 | {"kind": "linear"}}, "low_freq_factor is for .* llama3, not li"),
+        ({"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}}, "must be below high_freq_factor=4.0"),
+        ({"window": 0}, "window must be a whole number from 1 up, not 0"),
+        ({"sinks": -1}, "sinks must be a whole number from 0 up, not -1"),
+        ({"sinks": 4}, "sinks=4 needs a window"),
+        ({"window_layers": (0,)}, r"window_layers=\(0,\) needs a window"),
+        ({"window": 8, "window_layers": (0, 12)}, "names layer 12, and n_layer=12 ends before"),
+        ({"window": 8, "window_layers": 3}, "must be a tuple of layer numbers, from 0 up, not 3"),
+        ({"window": 8, "window_layers": (-1,)}, r"tuple of layer numbers, from 0 up, not \(-1,\)"),
+        ({"attn_softcap": 0.0}, "attn_softcap must be above 0, not 0.0"),
+        ({"logit_softcap": "30"}, "logit_softcap must be a number, not '30'"),
+        ({"n_expert": 1}, "n_expert_per_token=2 is more than n_expert=1"),
+        ({"balance_weight": -0.1}, "balance_weight must be at least 0, not -0.1"),
     ],
 )
 def test_what_cannot_work_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         GPTConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"position": "rope", "rope_scaling": LLAMA3},
+        {"position": "rope", "rope_scaling": RopeScaling("linear", 2.0)},
+        {"window": 8, "window_layers": (0, 2), "sinks": 1, "n_expert": 4, "attn_softcap": 50.0},
+    ],
+)
+def test_config_through_json(options):
+    config = GPTConfig(**options)
+    again = GPTConfig(**json.loads(json.dumps(dataclasses.asdict(config))))
+    assert again == config
+    assert hash(again) == hash(config)
+
+
+def test_layers_with_a_window():
+    assert [GPTConfig(window=8).window_of(layer) for layer in range(3)] == [8, 8, 8]
+    config = GPTConfig(window=8, window_layers=[0, 2])
+    assert [config.window_of(layer) for layer in range(3)] == [8, None, 8]
 
 
 @pytest.mark.parametrize(("n_embd", "n_head"), [(100, 6), (7, 3), (10, 11), (768, 7)])
@@ -182,7 +238,7 @@ def test_freezing():
 # ---- gradients ----------------------------------------------------------------------------------
 
 OPTIONS = {
-    "activation": ["gelu_tanh", "gelu", "relu", "relu2", "silu", "swiglu"],
+    "activation": ["gelu_tanh", "gelu", "relu", "relu2", "silu", "swiglu", "geglu"],
     "position": ["learned", "rope", "sinusoidal", "none"],
     "norm": ["layer_norm", "rms_norm"],
     "qk_norm": [False, True],

@@ -22,6 +22,7 @@ class KVCache:
     """
 
     def __init__(self, config: GPTConfig, batch: int, like: Any):
+        self.config = config
         shape = (config.n_layer, 2, batch, config.kv_heads, config.block_size, config.head_size)
         self.arrays = np.zeros(shape, like.dtype, like=like)  # zeros: 0 times what is hidden is 0
         self.lengths = np.zeros(batch, "int64")
@@ -58,7 +59,11 @@ class KVCache:
         mask = None
         if len(starts) > 1:
             asked = self.lengths[:, None, None, None] + np.arange(T)[:, None]  # (B, 1, T, 1)
-            mask = np.asarray(np.arange(stop) <= asked, like=k.data)
+            places, window = np.arange(stop), self.config.window_of(layer)
+            sight = places <= asked
+            if window is not None:
+                sight &= (places > asked - window) | (places < self.config.sinks)
+            mask = np.asarray(sight, like=k.data)
         return Tensor(keys[:, :, :stop]), Tensor(values[:, :, :stop]), mask
 
     def advance(self, T: int) -> None:

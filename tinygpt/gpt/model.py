@@ -45,8 +45,8 @@ class Block(Module):
 
 def _norm(config: GPTConfig, dtype) -> Module:
     if config.norm == "rms_norm":
-        return RMSNorm(config.n_embd, dtype=dtype)
-    return LayerNorm(config.n_embd, config.bias, dtype=dtype)
+        return RMSNorm(config.n_embd, config.norm_eps, dtype)
+    return LayerNorm(config.n_embd, config.bias, config.norm_eps, dtype)
 
 
 class GPT(Module):
@@ -82,8 +82,7 @@ class GPT(Module):
 
         With a cache, ids are the tokens that follow those in it, and are added to it.
         """
-        x = self._hidden(ids, rng, cache)
-        return x @ self._head().T
+        return self._logits(self._hidden(ids, rng, cache))
 
     def loss(self, ids: Any, targets: Any, rng: Rng = None) -> Tensor:
         """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
@@ -92,7 +91,14 @@ class GPT(Module):
         targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
         if targets.shape != x.shape[:2]:
             raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
+        if self.config.logit_softcap is not None:
+            return F.cross_entropy(self._logits(x), targets)
         return F.linear_cross_entropy(x, self._head(), targets)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """What the head says to x (..., C) -> (..., V)."""
+        logits, cap = x @ self._head().T, self.config.logit_softcap
+        return logits if cap is None else F.softcap(logits, cap=cap)
 
     def _head(self) -> Tensor:
         return self.wte.weight if self.config.tie_weights else self.lm_head.weight  # (V, C)
@@ -114,7 +120,7 @@ class GPT(Module):
         positions = position_tables(config, starts, T, self.wte.weight.dtype)
         key = as_key(rng) if config.dropout else None
         x = self.wte(ids)  # (B, T, C)
-        turn = None
+        turn: list = []
         if config.position == "learned":
             places: Any = slice(starts[0], starts[0] + T)
             if len(starts) > 1:
@@ -185,7 +191,7 @@ class GPT(Module):
         """The logits (B, V) of the token after ids (B, T), which follow what the cache holds."""
         with no_grad():
             x = self._hidden(ids, cache=cache)
-            return (x[:, -1] @ self._head().T).data
+            return self._logits(x[:, -1]).data
 
     def score(self, text: Any, tokenizer: Any = None, stride: int | None = None) -> np.ndarray:
         """log p of every token but the first, given those before it: float64 (N - 1,), in nats.

@@ -17,7 +17,7 @@ from .linear import linear
 from .linear_cross_entropy import linear_cross_entropy
 from .log_softmax import log_softmax
 from .matmul import matmul
-from .pointwise import exp, log, relu, relu2, sigmoid, silu, tanh
+from .pointwise import exp, log, relu, relu2, sigmoid, silu, softcap, tanh
 from .reductions import max, mean, sum
 from .rms_norm import rms_norm
 from .rope import rope
@@ -55,6 +55,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",
+    "softcap",
     "softmax",
     "split",
     "subtract",
