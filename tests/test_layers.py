@@ -27,6 +27,7 @@ STAIRS = {
     "nn": 5,
     "generate": 5,
     "checkpoint": 5,
+    "huggingface": 5,
     "optim": 6,
     "gpt": 6,
     "parallel": 7,
@@ -41,6 +42,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
     "backend": {"cupy", "threadpoolctl"},
+    "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
     "commands": {"tqdm", "matplotlib"},
 }
