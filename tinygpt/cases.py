@@ -86,6 +86,13 @@ def attention(d: Draw, q: tuple, kv: tuple, mask: tuple = (), **options: Any) ->
     return use(ops.scaled_dot_product_attention, d(*q), d(*kv), d(*kv), **options)
 
 
+def sinks_of(d: Draw, q: tuple, kv: tuple, **options: Any) -> tuple:
+    """Causal attention that asks the first keys with queries of their own."""
+    mask = d.mask(q[-2], kv[-2])
+    arrays = d(*q), d(*kv), d(*kv), mask, d(*q)
+    return use(ops.scaled_dot_product_attention, *arrays, is_causal=True, **options)
+
+
 TABLE: dict[str, Callable[[Draw], tuple]] = {
     # arithmetic
     "add": lambda d: use(ops.add, d(3, 4), d(3, 4)),
@@ -198,6 +205,22 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     ),
     "scaled_dot_product_attention, blocks": lambda d: attention(
         d, (1, 2, 2 * BLOCK + 2, 3), (1, 2, 2 * BLOCK + 2, 3), is_causal=True
+    ),
+    "scaled_dot_product_attention, softcap": lambda d: attention(
+        d, (2, 3, 5, 4), (2, 3, 7, 4), softcap=0.7
+    ),
+    "scaled_dot_product_attention, window": lambda d: attention(
+        d, (2, 3, 7, 4), (2, 3, 9, 4), is_causal=True, window=3
+    ),
+    "scaled_dot_product_attention, window, blocks": lambda d: attention(
+        d, (1, 2, 2 * BLOCK + 2, 3), (1, 2, 2 * BLOCK + 2, 3), is_causal=True, window=5, sinks=2
+    ),
+    "scaled_dot_product_attention, sinks": lambda d: sinks_of(
+        d, (2, 4, 7, 3), (2, 2, 9, 3), window=3, sinks=2
+    ),
+    "scaled_dot_product_attention, sinks, everything": lambda d: sinks_of(
+        d, (1, 4, BLOCK + 9, 3), (1, 2, BLOCK + 7, 3), window=4, sinks=3, softcap=1.5,
+        dropout_p=0.3, rng=(5, 6), first=8,
     ),
     "scaled_dot_product_attention, everything": lambda d: attention(
         d, (2, 4, BLOCK + 1, 3), (2, 2, BLOCK + 7, 3), mask=(BLOCK + 1, BLOCK + 7),

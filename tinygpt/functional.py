@@ -88,17 +88,32 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
     rng: Rng = None,
+    window: int | None = None,
+    sinks: int = 0,
+    q_sinks: Tensor | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """Attention of q (B, H, T, D) over k and v (B, G, S, D), G dividing H -> (B, H, T, D).
 
-    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given.
+    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given. A window
+    needs is_causal, and sinks (with q_sinks, to be asked by other queries) need a window.
     """
-    options: dict[str, Any] = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale}
+    if window is None and (sinks or q_sinks is not None):
+        raise ValueError("sinks stay in sight beyond a window; give one, such as window=256")
+    if window is not None and not is_causal:
+        raise ValueError("a window reaches back from each query, so it needs is_causal=True")
+    options: dict[str, Any] = {"is_causal": is_causal, "scale": scale}
+    if window is not None:
+        options |= {"window": window, "sinks": sinks}
+    if softcap is not None:
+        options["softcap"] = softcap
     key = _dropout_key(dropout_p, rng)
     if key is not None:
         weights_per_row = q.shape[1] * q.shape[2] * k.shape[2]
         options |= {"dropout_p": dropout_p, "rng": key.words, "first": key.row * weights_per_row}
-    return apply(ops.scaled_dot_product_attention, q, k, v, **options)
+    if q_sinks is not None:  # an input, for it has a gradient
+        return apply(ops.scaled_dot_product_attention, q, k, v, attn_mask, q_sinks, **options)
+    return apply(ops.scaled_dot_product_attention, q, k, v, attn_mask=attn_mask, **options)
 
 
 def _dropout_key(p: float, rng: Rng) -> Key | None:

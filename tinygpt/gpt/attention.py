@@ -35,12 +35,16 @@ class Attention(Module):
             q, k = self.q_norm(q), self.k_norm(k)
         elif config.qk_norm:
             q, k = (F.rms_norm(a, None, eps=config.norm_eps) for a in (q, k))
-        if turn is not None:
-            q, k = F.rope(q, *turn), F.rope(k, *turn)
+        window = config.window_of(layer)
+        sinks = config.sinks if window is not None else 0
+        q_sinks = F.rope(q, *turn[2:]) if sinks and turn[2:] else None  # see positions.py
+        if turn:
+            q, k = F.rope(q, *turn[:2]), F.rope(k, *turn[:2])
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         y = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, dropout_p=config.dropout, rng=key and key.fold(0)
-        )
+            q, k, v, is_causal=True, dropout_p=config.dropout, rng=key and key.fold(0),
+            window=window, sinks=sinks, q_sinks=q_sinks, softcap=config.attn_softcap,
+        )  # fmt: skip
         y = y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
         return F.dropout(self.c_proj(y), config.dropout, key and key.fold(1))

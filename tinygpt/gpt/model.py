@@ -118,7 +118,7 @@ class GPT(Module):
         positions = position_tables(config, start, start + T, self.wte.weight.dtype)
         key = as_key(rng) if config.dropout else None
         x = self.wte(ids)  # (B, T, C)
-        turn = None
+        turn: list = []
         if config.position == "learned":
             x = x + self.wpe.weight[start : start + T]
         elif config.position == "sinusoidal":

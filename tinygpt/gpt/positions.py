@@ -1,4 +1,20 @@
-"""What a model is told of where each token stands."""
+"""What a model is told of where each token stands.
+
+Learned and sinusoidal positions are added to the embedding of a token, once. Rotary ones turn
+queries and keys, so that a product of the two depends on how far apart they stand, t - s.
+
+Attention sinks (StreamingLLM: Xiao et al. 2023, arXiv:2309.17453, section 3.2) stand right before
+the window, wherever that is: token t sees sink s at the distance it would have in a cache that
+holds the sinks and a window, and drops what is in between:
+
+    min(t, sinks + window - 1) - s      instead of      t - s
+
+So no distance exceeds that cache, however long the text. In the formula only the query changes: it
+meets the sinks turned for position min(t, sinks + window - 1), and all other keys turned for t.
+Keys are turned for their own positions, once, and can be kept as they are: a rolling cache of
+sinks + window entries computes what no cache computes. (Below sinks + window tokens, min(t, ...) is
+t, and nothing is different.) Positions that are added to embeddings know nothing of this.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +29,22 @@ from .config import GPTConfig
 
 @functools.lru_cache(maxsize=16)
 def position_tables(config: GPTConfig, start: int, stop: int, dtype: Any) -> tuple[np.ndarray, ...]:
-    """Rows start .. stop of what the positions say, T of them. rope: cos and sin (T, D / 2);
-    sinusoidal: a table (T, C); else none."""
+    """Rows start .. stop of what the positions say, T of them. rope: cos and sin (T, D / 2), and
+    again cos and sin for queries that ask the sinks, where those differ; sinusoidal: a table
+    (T, C); else none."""
     positions = np.arange(start, stop)
     if config.position == "rope":
-        return rope_tables(
-            positions, config.head_size, config.rope_base, dtype, config.rope_scaling
+        tables = functools.partial(
+            rope_tables,
+            D=config.head_size,
+            base=config.rope_base,
+            dtype=dtype,
+            scaling=config.rope_scaling,
         )
+        farthest = config.sinks + (config.window or 0) - 1
+        if config.sinks and stop - 1 > farthest:
+            return *tables(positions), *tables(np.minimum(positions, farthest))
+        return tables(positions)
     if config.position == "sinusoidal":  # Vaswani et al. 2017, arXiv:1706.03762, section 3.5
         table = np.empty((len(positions), config.n_embd), dtype)
         table[:, 1::2], table[:, 0::2] = rope_tables(positions, config.n_embd, dtype=dtype)
