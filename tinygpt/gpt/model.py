@@ -225,6 +225,11 @@ class GPT(Module):
             config = GPTConfig(**source.options)
         except ValueError as error:
             raise ValueError(f"{os.fspath(named)}: {error}") from None
+        if config.parameter_count > 100 * source.size:  # before anything is made of such sizes
+            raise ValueError(
+                f"{os.fspath(named)} asks for {config.parameter_count:,} parameters, but the "
+                f"weights beside it are {source.size:,} numbers"
+            )
         model = cls(config, NoWeights(), dtype=source.dtype)
         source.load(model, config)
         return model._on(device)

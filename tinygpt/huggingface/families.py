@@ -129,21 +129,24 @@ def family_of(config: Any) -> tuple[Family, dict[str, Any]]:
     A family has it if what it writes, read again, is the same model. ValueError if none has.
     """
     wanted = dataclasses.asdict(spelt_out(config))
-    closest: list[str] = []
     spelt = dataclasses.replace(spelt_out(config), dropout=config.dropout)
-    for family in FAMILIES.values():
+    without: dict[str, list[str]] = {}  # what each family does not have
+    for model_type, family in FAMILIES.items():
         written = family.config(spelt)
-        read = type(config)(**family.options(Config(written, "config.json")))
+        try:
+            read = type(config)(**family.options(Config(written, "config.json")))
+        except ValueError:  # the family has a setting to which this model has no answer
+            continue
         found = dataclasses.asdict(spelt_out(read))
         different = [f"{name}={wanted[name]!r}" for name in wanted if wanted[name] != found[name]]
         if not different:
             return family, written
-        if not closest or len(different) < len(closest) - 1:
-            closest = [family.model_type, *different]
-    raise ValueError(
-        f"transformers has no model like this one; the nearest, {closest[0]}, is without "
-        f"{', '.join(closest[1:])}; save() keeps any model"
-    )
+        without[model_type] = different
+    sentence = "transformers has no model like this one; save() keeps any model"
+    if without:
+        nearest = min(without, key=lambda model_type: len(without[model_type]))
+        sentence += f"; the nearest, {nearest}, is without {', '.join(without[nearest])}"
+    raise ValueError(sentence)
 
 
 # ---- GPT-2 --------------------------------------------------------------------------------------

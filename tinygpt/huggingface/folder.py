@@ -9,8 +9,10 @@ tokenizer.json                   what tinygpt.tokenizers.load reads
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,7 +36,7 @@ class Folder:
     """A model in a folder, opened: its weights are still on disk.
 
     options: what to give to GPTConfig. dtype: of the model, float64 if a weight has it, else
-    float32, to which float16 and bfloat16 are widened.
+    float32, to which float16 and bfloat16 are widened. size: how many numbers the files hold.
 
     ValueError, naming the file and what is wrong in it, for whatever is missing, damaged, or asks
     for what we do not have.
@@ -56,14 +58,17 @@ class Folder:
 
         self.weights_file, readers = open_weights(self.path)
         self._places = find_tensors(readers, self.family)
-        self._check_layers()
+        self.size = sum(math.prod(r.arrays[name][1]) for r, name in self._places.values())
+        self._check_sizes()
         self.dtype = dtype_of(self._places)
         check_tokenizer(self.path / "tokenizer.json", self.options["vocab_size"])
 
     def load(self, model: Module, config: Any) -> None:
         """Fill a model of `config` that NoWeights made; nothing is allocated if that cannot be."""
         arrays = {name: p.data for name, p in model.named_parameters()}
-        self._check(parts(self.family.tensors, arrays, config))
+        expected = parts(self.family.tensors, arrays, config)
+        self._check({name: part.shape for name, part in expected.items()})
+        self._check_nothing_is_left(expected)
         make_room(model)
         arrays = {name: p.data for name, p in model.named_parameters()}
         for theirs, part in parts(self.family.tensors, arrays, config).items():
@@ -72,8 +77,10 @@ class Folder:
         if config.tie_weights:
             self._check_head(arrays["wte.weight"])
 
-    def _check_layers(self) -> None:
-        """No more layers than there are: before parts of a model are made for each."""
+    def _check_sizes(self) -> None:
+        """The embedding and the number of layers: before anything is made of these sizes."""
+        sizes = self.options["vocab_size"], self.options["n_embd"]
+        self._check({self.family.tensors["wte"][0][0] + ".weight": sizes})
         numbered = (re.match(r"\w+\.(\d+)\.", name) for name in self._places)
         layers = {match[1] for match in numbered if match}
         n_layer = self.options["n_layer"]
@@ -83,30 +90,30 @@ class Folder:
                 f"{self.weights_file} there are tensors of {len(layers)}"
             )
 
-    def _check(self, expected: dict[str, np.ndarray]) -> None:
-        """The tensors that parts of a model need are there, in their shapes, and no others."""
-        left = dict(self._places)
-        for theirs, part in expected.items():
-            if theirs not in left:
+    def _check(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """These tensors, of the names in the table, are there, and of these shapes."""
+        for theirs, expected in shapes.items():
+            if theirs not in self._places:
                 raise ValueError(
                     f"{self.weights_file}: {self.family.full_name(theirs)} is missing; going by "
-                    f"{self.config_file.name}, expected with shape {part.shape}"
+                    f"{self.config_file.name}, expected with shape {expected}"
                 )
-            reader, name = left.pop(theirs)
-            _, shape = reader.arrays[name]
-            if shape != part.shape:
+            reader, name = self._places[theirs]
+            _, found = reader.arrays[name]
+            if found != expected:
                 raise ValueError(
-                    f"{reader.file}: {name} has shape {shape}; going by {self.config_file.name}, "
-                    f"expected {part.shape}"
+                    f"{reader.file}: {name} has shape {found}; going by {self.config_file.name}, "
+                    f"expected {expected}"
                 )
-        if self.options["tie_weights"]:
-            left.pop("lm_head.weight", None)  # see _check_head
-        for reader, name in left.values():
-            shape = reader.arrays[name][1]
-            raise ValueError(
-                f"{reader.file}: {name}, of shape {shape}, is not expected, going by "
-                f"{self.config_file.name}"
-            )
+
+    def _check_nothing_is_left(self, expected: Collection[str]) -> None:
+        for theirs, (reader, name) in self._places.items():
+            tied_head = theirs == "lm_head.weight" and self.options["tie_weights"]
+            if theirs not in expected and not tied_head:
+                raise ValueError(
+                    f"{reader.file}: {name}, of shape {reader.arrays[name][1]}, is not expected, "
+                    f"going by {self.config_file.name}"
+                )
 
     def _check_head(self, embedding: np.ndarray) -> None:
         """A head that is the embedding may stand in the file too, but then it must be that."""

@@ -96,7 +96,8 @@ class Llama2c:
         layer = 2 * C + 2 * C * C + 2 * C * kv + 3 * C * inner
         numbers = L * layer + C + abs(V) * C * (1 if tied else 2)
         self._angles = T * (C // H) if self.version == 0 else 0
-        expected = self._start + 4 * (numbers + self._angles)
+        self.size = numbers + self._angles
+        expected = self._start + 4 * self.size
         found = self.file.stat().st_size
         if found != expected:
             raise ValueError(
