@@ -18,6 +18,7 @@ STAIRS = {
     "ops": 0,
     "backend": 1,
     "rng": 1,
+    "sampling": 1,
     "safetensors": 1,
     "tensor": 3,
     "vjp": 3,

@@ -142,7 +142,7 @@ BUGS = [
     # attention
     (ATTENTION, "1 / math.sqrt(D)", "1", value),
     (ATTENTION, "dq_block, scale, out=dqs[", "dq_block, 1, out=dqs[", gradient),
-    (ATTENTION, "@ q_block", "@ q_block * scale", gradient),
+    (ATTENTION, "ds.swapaxes(-1, -2) @", "ds.swapaxes(-1, -2) * scale @", gradient),
     (ATTENTION, "ds -= delta", "pass", gradient),
     (ATTENTION, "(dy_over * y_block)", "(dy_block * y_block)", gradient),
     (ATTENTION, "drop(dy_over @ vT[..., keys], rows, keys)", "dy_over @ vT[..., keys]", gradient),
@@ -150,7 +150,8 @@ BUGS = [
     (ATTENTION, "dk[:, :, keys] += dk_block", "dk[:, :, keys] = dk_block", gradient),
     (ATTENTION, "ds *= e", "ds *= np.where(e > 0, e, 1)", gradient),
     (ATTENTION, "ds *= e", "ds = np.multiply(ds, e, out=e)", inputs),
-    (ATTENTION, "@ q_block", "[..., :T] @ q_block[:, :, :T]", gradient),
+    (ATTENTION, "ds.swapaxes(-1, -2) @ q_block",
+     "ds[:, :, :T].swapaxes(-1, -2) @ q_block[:, :, :T]", gradient),
     (ATTENTION, "keys, e, total, slope in rev", "keys, _, total, slope in rev", gradient),
     (ATTENTION, "offset = H // G, S - T", "offset = H // G, 0", value),
     (ATTENTION, "start + offset - edge, d", "start + offset - edge + 1, d", value),
@@ -165,7 +166,7 @@ BUGS = [
     (ATTENTION, "slope = 1 - s * s", "slope = 1 - s * s * softcap", gradient),
     (ATTENTION, "ds[..., :sinks] = 0", "pass", gradient),
     (ATTENTION, "scale, out=dqs_sinks", "1, out=dqs_sinks", gradient),
-    (ATTENTION, "dk[:, :, keys[:sinks]] +=", "dk[:, :, keys[:sinks]] -=", gradient),
+    (ATTENTION, "dk[:, :, met] +=", "dk[:, :, met] -=", gradient),
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),

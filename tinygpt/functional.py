@@ -95,16 +95,16 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """Attention of q (B, H, T, D) over k and v (B, G, S, D), G dividing H -> (B, H, T, D).
 
-    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given. A window
-    needs is_causal, and sinks (with q_sinks, to be asked by other queries) need a window.
+    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given. window,
+    sinks, q_sinks and softcap: as in tinygpt.ops; a window needs is_causal.
     """
-    if window is None and (sinks or q_sinks is not None):
-        raise ValueError("sinks stay in sight beyond a window; give one, such as window=256")
     if window is not None and not is_causal:
         raise ValueError("a window reaches back from each query, so it needs is_causal=True")
     options: dict[str, Any] = {"is_causal": is_causal, "scale": scale}
     if window is not None:
-        options |= {"window": window, "sinks": sinks}
+        options["window"] = window
+    if sinks:
+        options["sinks"] = sinks
     if softcap is not None:
         options["softcap"] = softcap
     key = _dropout_key(dropout_p, rng)

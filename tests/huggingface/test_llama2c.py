@@ -1,4 +1,4 @@
-"""Files of llama2.c: what a plain loop over positions makes of them, as run.c does, is what we do."""
+"""Files of llama2.c against a plain loop over positions, such as the one of run.c."""
 
 import struct
 

@@ -40,11 +40,13 @@ class Attention(Module):
         q_sinks = F.rope(q, *turn[2:]) if sinks and turn[2:] else None  # see positions.py
         if turn:
             q, k = F.rope(q, *turn[:2]), F.rope(k, *turn[:2])
+        mask = None
         if cache is not None:
-            k, v = cache.extend(layer, k, v)
+            k, v, mask = cache.extend(layer, k, v)
         y = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, dropout_p=config.dropout, rng=key and key.fold(0),
-            window=window, sinks=sinks, q_sinks=q_sinks, softcap=config.attn_softcap,
+            q, k, v, mask, config.dropout, is_causal=mask is None, rng=key and key.fold(0),
+            window=window if mask is None else None, sinks=sinks, q_sinks=q_sinks,
+            softcap=config.attn_softcap,
         )  # fmt: skip
         y = y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
         return F.dropout(self.c_proj(y), config.dropout, key and key.fold(1))

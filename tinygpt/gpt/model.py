@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ import numpy as np
 from .. import checkpoint
 from .. import functional as F
 from ..backend import resolve_device, to_numpy
-from ..generate import generate
+from ..generate import generate, stream
 from ..nn import Embedding, LayerNorm, Module, NoWeights, RMSNorm, check_ids, make_room
 from ..rng import Key, Rng, as_generator, as_key
+from ..sampling import Sampling
 from ..tensor import Tensor, no_grad
 from ..vjp import remat
 from .attention import Attention
 from .cache import KVCache
 from .config import GPTConfig
 from .feed_forward import MLP
-from .positions import position_tables
+from .positions import position_tables, token_positions
 
 
 class Block(Module):
@@ -105,22 +107,25 @@ class GPT(Module):
         """ids (B, T) -> what the head sees, (B, T, C)."""
         config = self.config
         ids = check_ids("ids", ids, config.vocab_size)
-        start = 0 if cache is None else cache.length
+        starts = (0,) if cache is None else cache.starts
         if ids.ndim != 2:
             raise ValueError(f"ids must have shape (batch, time), not {ids.shape}")
         B, T = ids.shape
-        if start + T > config.block_size:
+        if max(starts) + T > config.block_size:
             raise ValueError(
-                f"{start + T} tokens do not fit in block_size={config.block_size}; "
+                f"{max(starts) + T} tokens do not fit in block_size={config.block_size}; "
                 "give fewer, or use generate(), which keeps to the newest"
             )
         ids = np.asarray(ids, like=self.wte.weight.data)  # checked where they were
-        positions = position_tables(config, start, start + T, self.wte.weight.dtype)
+        positions = position_tables(config, starts, T, self.wte.weight.dtype)
         key = as_key(rng) if config.dropout else None
         x = self.wte(ids)  # (B, T, C)
         turn: list = []
         if config.position == "learned":
-            x = x + self.wpe.weight[start : start + T]
+            places: Any = slice(starts[0], starts[0] + T)
+            if len(starts) > 1:
+                places = np.asarray(token_positions(starts, T), like=x.data)
+            x = x + self.wpe.weight[places]
         elif config.position == "sinusoidal":
             x = x + np.asarray(positions[0], like=x.data)
         elif config.position == "rope":
@@ -132,7 +137,7 @@ class GPT(Module):
             )
             x = remat(f, x) if config.remat and cache is None else f(x)
         if cache is not None:
-            cache.length += T
+            cache.advance(T)
         return self.ln_f(x)
 
     def generate(
@@ -142,27 +147,51 @@ class GPT(Module):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        stop: int | None = None,
+        stop: int | Sequence[int] | None = None,
         rng: Any = 0,
         use_cache: bool = True,
-    ) -> np.ndarray:
-        """Go on from ids (B, T) for max_new_tokens -> int array (B, T + new). See generate.py."""
-        ids = to_numpy(check_ids("ids", ids, self.config.vocab_size))
-        if stop is not None:
-            check_ids("stop", stop, self.config.vocab_size)
-        return generate(
-            self._next_logits, ids, max_new_tokens, self.config.block_size,
-            temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng,
-            use_cache=use_cache,
-        )  # fmt: skip
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+    ) -> Any:
+        """Go on from prompts for up to max_new_tokens each: an int array (B, T + new).
 
-    def _next_logits(self, ids: np.ndarray, cache: KVCache | None) -> tuple[np.ndarray, KVCache]:
-        """The logits (B, V) of the token after ids, and the cache that now holds them."""
+        ids (B, T), or a list of B prompts. If these are of different lengths, a list of B arrays
+        comes back, each as long as it got to be. A prompt among others gets the tokens that it gets
+        by itself. stop and rng: see generate.py; all else: see sampling.py.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+        return generate(*self._generation(ids, max_new_tokens, sampling, stop, rng, use_cache))
+
+    def stream(
+        self,
+        ids: Any,
+        max_new_tokens: int,
+        stop: int | Sequence[int] | None = None,
+        rng: Any = 0,
+        use_cache: bool = True,
+        **sampling: Any,
+    ) -> Iterator[np.ndarray]:
+        """What generate() adds to its prompts, as it comes: for each step, an int array (B,)."""
+        sampler = Sampling(**sampling)
+        return stream(*self._generation(ids, max_new_tokens, sampler, stop, rng, use_cache))
+
+    def _generation(self, ids, max_new_tokens, sampling, stop, rng, use_cache) -> tuple:
+        """The arguments of stream() and generate() in generate.py."""
+        V = self.config.vocab_size
+        if isinstance(ids, list | tuple) and len({np.size(row) for row in ids}) > 1:
+            ids = [to_numpy(check_ids(f"ids[{b}]", row, V)) for b, row in enumerate(ids)]
+        else:
+            ids = to_numpy(check_ids("ids", ids, V))
+        stop = () if stop is None else to_numpy(check_ids("stop", stop, V)).reshape(-1).tolist()
+        cache = KVCache(self.config, len(ids), self.wte.weight.data) if use_cache else None
+        block_size = self.config.block_size
+        return self._next_logits, ids, max_new_tokens, block_size, sampling, stop, rng, cache
+
+    def _next_logits(self, ids: np.ndarray, cache: KVCache | None) -> np.ndarray:
+        """The logits (B, V) of the token after ids (B, T), which follow what the cache holds."""
         with no_grad():
-            if cache is None:
-                cache = KVCache(self.config, len(ids), self.wte.weight.data)
             x = self._hidden(ids, cache=cache)
-            return self._logits(x[:, -1]).data, cache
+            return self._logits(x[:, -1]).data
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""

@@ -28,25 +28,32 @@ from .config import GPTConfig
 
 
 @functools.lru_cache(maxsize=16)
-def position_tables(config: GPTConfig, start: int, stop: int, dtype: Any) -> tuple[np.ndarray, ...]:
-    """Rows start .. stop of what the positions say, T of them. rope: cos and sin (T, D / 2), and
-    again cos and sin for queries that ask the sinks, where those differ; sinusoidal: a table
-    (T, C); else none."""
-    positions = np.arange(start, stop)
+def position_tables(
+    config: GPTConfig, starts: tuple[int, ...], T: int, dtype: Any
+) -> tuple[np.ndarray, ...]:
+    """What the positions of T tokens say: from starts[0] on in all rows, or starts[b] in row b.
+
+    rope: cos and sin (T, D / 2), or (B, 1, T, D / 2), and two more for queries that meet sinks,
+    where those differ; sinusoidal: a table (T, C), or (B, T, C); else none.
+    """
+    several = len(starts) > 1
+    positions = token_positions(starts, T).reshape(-1)
     if config.position == "rope":
-        tables = functools.partial(
-            rope_tables,
-            D=config.head_size,
-            base=config.rope_base,
-            dtype=dtype,
-            scaling=config.rope_scaling,
-        )
+        D, base, scaling = config.head_size, config.rope_base, config.rope_scaling
+        tables = rope_tables(positions, D, base, dtype, scaling)
         farthest = config.sinks + (config.window or 0) - 1
-        if config.sinks and stop - 1 > farthest:
-            return *tables(positions), *tables(np.minimum(positions, farthest))
-        return tables(positions)
+        if config.sinks and positions.max() > farthest:
+            tables += rope_tables(np.minimum(positions, farthest), D, base, dtype, scaling)
+        if several:
+            return tuple(table.reshape(len(starts), 1, T, -1) for table in tables)
+        return tables
     if config.position == "sinusoidal":  # Vaswani et al. 2017, arXiv:1706.03762, section 3.5
         table = np.empty((len(positions), config.n_embd), dtype)
         table[:, 1::2], table[:, 0::2] = rope_tables(positions, config.n_embd, dtype=dtype)
-        return (table,)
+        return (table.reshape(len(starts), T, -1) if several else table,)
     return ()
+
+
+def token_positions(starts: tuple[int, ...], T: int) -> np.ndarray:
+    """starts[b] .. starts[b] + T - 1 for each start, (len(starts), T)."""
+    return np.array(starts)[:, None] + np.arange(T)

@@ -59,12 +59,12 @@ class Same(Field):
     def __post_init__(self):
         self.keys = (self.theirs,)
 
-    def read(self, config):
+    def read(self, config: Config) -> dict[str, Any]:
         if self.null and self.theirs in config.values and config.values[self.theirs] is None:
             return {self.ours: None}
         return {self.ours: config.get(self.theirs, self.default, self.kind)}
 
-    def write(self, ours):
+    def write(self, ours: Any) -> dict[str, Any]:
         return {self.theirs: getattr(ours, self.ours)}
 
 
@@ -80,13 +80,13 @@ class Choice(Field):
     def __post_init__(self):
         self.keys = (self.theirs,)
 
-    def read(self, config):
+    def read(self, config: Config) -> dict[str, Any]:
         word = config.get(self.theirs, self.default)
         if not isinstance(word, str) or word not in self.words:
             raise config.error(self.theirs, f"supported: {', '.join(self.words)}")
         return {self.ours: self.words[word]}
 
-    def write(self, ours):
+    def write(self, ours: Any) -> dict[str, Any]:
         words = [theirs for theirs, word in self.words.items() if word == getattr(ours, self.ours)]
         return {self.theirs: (words or [self.default])[0]}
 
@@ -103,7 +103,7 @@ class Equal(Field):
     def __post_init__(self):
         self.keys = self.theirs
 
-    def read(self, config):
+    def read(self, config: Config) -> dict[str, Any]:
         values = {key: config.get(key, self.default, self.kind) for key in self.theirs}
         first = values[self.theirs[0]]
         if any(value != first for value in values.values()):
@@ -111,7 +111,7 @@ class Equal(Field):
             raise ValueError(f"{config.source}: {found}; supported is one value for all of them")
         return {self.ours: first}
 
-    def write(self, ours):
+    def write(self, ours: Any) -> dict[str, Any]:
         return dict.fromkeys(self.theirs, getattr(ours, self.ours))
 
 
@@ -133,7 +133,7 @@ class Rope(Field):
     base: float = 10000.0
     keys = ("rope_theta", "rope_scaling", "rope_parameters")
 
-    def read(self, config):
+    def read(self, config: Config) -> dict[str, Any]:
         key = "rope_scaling" if config.values.get("rope_scaling") else "rope_parameters"
         table = config.values.get(key) or {}
         if not isinstance(table, dict):
@@ -157,7 +157,7 @@ class Rope(Field):
             scaling["original_block_size"] = config.values.get("max_position_embeddings")
         return {"rope_base": float(base), "rope_scaling": scaling}
 
-    def write(self, ours):
+    def write(self, ours: Any) -> dict[str, Any]:
         table = None
         if ours.rope_scaling is not None:
             scaling = asdict(ours.rope_scaling)
@@ -174,13 +174,13 @@ class Window(Field):
     default: int | None
     keys = ("sliding_window",)
 
-    def read(self, config):
+    def read(self, config: Config) -> dict[str, Any]:
         window = config.values.get("sliding_window", self.default)
         if window is not None:
             config.check("sliding_window", window, int)
         return {"window": window}
 
-    def write(self, ours):
+    def write(self, ours: Any) -> dict[str, Any]:
         return {"sliding_window": ours.window}
 
 
@@ -191,7 +191,7 @@ class LayerWindows(Field):
 
     keys = ("use_sliding_window", "sliding_window", "max_window_layers", "layer_types")
 
-    def read(self, config):
+    def read(self, config: Config) -> dict[str, Any]:
         if not config.get("use_sliding_window", False, bool):
             if "sliding_attention" in (config.values.get("layer_types") or ()):
                 raise config.error("layer_types", "but use_sliding_window is not true")
@@ -213,7 +213,7 @@ class LayerWindows(Field):
         config.check("sliding_window", window, int)
         return {"window": window, "window_layers": layers if len(layers) < L else None}
 
-    def write(self, ours):
+    def write(self, ours: Any) -> dict[str, Any]:
         sliding = [ours.window_of(i) is not None for i in range(ours.n_layer)]
         return {
             "use_sliding_window": any(sliding),
@@ -229,10 +229,10 @@ class Balance(Field):
 
     keys = ("output_router_logits", "router_aux_loss_coef")
 
-    def read(self, config):
+    def read(self, config: Config) -> dict[str, Any]:
         weight = config.get("router_aux_loss_coef", 0.001, float)
         return {"balance_weight": weight if config.get(self.keys[0], False, bool) else 0.0}
 
-    def write(self, ours):
+    def write(self, ours: Any) -> dict[str, Any]:
         weight = ours.balance_weight
         return {"output_router_logits": weight > 0, "router_aux_loss_coef": weight}

@@ -19,11 +19,12 @@ def scaled_dot_product_attention(
     query heads. T and S at least 1.   Saves scale q, k, v, y and e^scores.
 
     Causal: query t sees key s if s <= t + S - T, so the last query sees every key; with a window,
-    only the last `window` of those, and of the first `sinks` keys all. attn_mask broadcasts to
-    (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0. q_sinks
-    (B, H, T, D): what asks the sinks, in place of q. scale is 1 / sqrt(D) unless given. softcap: a
-    score z becomes softcap tanh(z / softcap). dropout_p, rng and first are those of `dropout`, for
-    the weights.
+    only the last `window` of those, and the first `sinks` keys. attn_mask broadcasts to
+    (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0.
+
+    q_sinks (B, H, T, D): what asks the first `sinks` keys, in place of q. scale is 1 / sqrt(D)
+    unless given. softcap: a score z becomes softcap tanh(z / softcap). dropout_p, rng and first are
+    those of `dropout`, for the weights.
 
     With s = scale q k^T, p = softmax(s), y = p v:
         dv = p^T dy              dp = dy v^T
@@ -72,7 +73,8 @@ def scaled_dot_product_attention(
 
         s = qs[:, :, :, rows].reshape(B, G, R * n, D) @ kT[..., keys]  # (B, G, R * n, seen)
         if q_sinks is not None:
-            s[..., :sinks] = qs_sinks[:, :, :, rows].reshape(B, G, R * n, D) @ kT[..., keys[:sinks]]
+            q_block = qs_sinks[:, :, :, rows].reshape(B, G, R * n, D)
+            s[..., :sinks] = q_block @ kT[..., : min(sinks, seen)]
         slope = None
         if softcap is not None:
             s /= softcap
@@ -119,12 +121,8 @@ def scaled_dot_product_attention(
             if slope is not None:
                 ds *= slope
             if q_sinks is not None:
-                ds_sinks = ds[..., :sinks].copy()
+                ds_sinks = ds[..., :sinks].copy()  # (B, G, R * n, sinks that the block sees)
                 ds[..., :sinks] = 0  # they did not meet q
-                dq_block = (ds_sinks @ k[:, :, keys[:sinks]]).reshape(B, G, R, -1, D)
-                np.multiply(dq_block, scale, out=dqs_sinks[:, :, :, rows])
-                q_sinks_block = qs_sinks[:, :, :, rows].reshape(tall)
-                dk[:, :, keys[:sinks]] += ds_sinks.swapaxes(-1, -2) @ q_sinks_block
             dk_block = ds.swapaxes(-1, -2) @ q_block
             dv_block = drop(e, rows, keys).swapaxes(-1, -2) @ dy_over
             if rows.stop == T and window is None:  # the last block comes first, and meets every key
@@ -134,6 +132,12 @@ def scaled_dot_product_attention(
                 dv[:, :, keys] += dv_block
             dq_block = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
             np.multiply(dq_block, scale, out=dqs[:, :, :, rows])
+            if q_sinks is not None:
+                met = slice(0, ds_sinks.shape[-1])
+                dq_block = (ds_sinks @ k[:, :, met]).reshape(B, G, R, -1, D)
+                np.multiply(dq_block, scale, out=dqs_sinks[:, :, :, rows])
+                q_block = qs_sinks[:, :, :, rows].reshape(tall)
+                dk[:, :, met] += ds_sinks.swapaxes(-1, -2) @ q_block
         if q_sinks is None:
             return dqs.reshape(B, H, T, D), dk, dv
         return dqs.reshape(B, H, T, D), dk, dv, None, dqs_sinks.reshape(B, H, T, D)
