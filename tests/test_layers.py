@@ -30,6 +30,7 @@ STAIRS = {
     "generate": 5,
     "score": 5,
     "checkpoint": 5,
+    "huggingface": 5,
     "optim": 6,
     "gpt": 6,
     "parallel": 7,
@@ -44,6 +45,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
     "backend": {"cupy", "threadpoolctl"},
+    "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
     "commands": {"tqdm", "matplotlib", "jinja2"},
 }

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .model_folder import read_json
+
 
 def chat_prompt(folder: str, message: str) -> str:
     """The text of a conversation in which `message` was said, and an answer is to follow.
@@ -24,7 +26,8 @@ def chat_prompt(folder: str, message: str) -> str:
             "--chat needs jinja2, which is not installed; "
             f'try: {shlex.quote(sys.executable)} -m pip install "tinygpt[chat]"'
         ) from None
-    config = _tokenizer_config(folder)
+    file = Path(folder) / "tokenizer_config.json"
+    config = read_json(file) if file.is_file() else {}
     source = _template(folder, config)
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["tojson"] = _tojson
@@ -37,19 +40,6 @@ def chat_prompt(folder: str, message: str) -> str:
         )
     except TemplateError as error:
         raise ValueError(f"the chat template in {folder} cannot be used: {error}") from None
-
-
-def _tokenizer_config(folder: str) -> dict[str, Any]:
-    path = Path(folder) / "tokenizer_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} should hold a JSON object")
-    return config
 
 
 def _template(folder: str, config: dict[str, Any]) -> str:

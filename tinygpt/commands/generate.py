@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from ..text_stream import text_stream
 from .chat import chat_prompt
 from .command_line import natural
-from .model_folder import open_model
+from .model_folder import open_model, stop_tokens
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", help="a folder with a model: a run's best/ or checkpoint/")
+    add("model", help="a folder: a run's best/ or checkpoint/, or one of Hugging Face")
     add("--prompt", default="\n", help="what to go on from; - reads it from stdin (default: \\n)")
     add("--chat", action="store_true", help="put the prompt into the folder's chat template")
     add("--max-new-tokens", type=natural, default=500)
@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the prompt and what the model makes of it, as it comes; with --chat, the answer."""
     model, tokenizer = open_model(options.model, options.device)
+    stop = stop_tokens(options.model)
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     if not prompt:
         raise ValueError("--prompt is empty; give at least one character to go on from")
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     steps = model.stream(
         [ids],
         options.max_new_tokens,
+        stop=stop or None,
         rng=options.seed,
         temperature=options.temperature,
         top_k=options.top_k,
@@ -55,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
     def tokens() -> Iterator[int]:
         for step in steps:
             seconds.append(time.perf_counter())
+            if step[0] in stop:
+                return
             yield int(step[0])
 
     pieces = text_stream(tokens(), tokenizer.decode, ids, options.stop)

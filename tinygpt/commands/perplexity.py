@@ -12,7 +12,7 @@ from .model_folder import open_model
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", help="a folder with a model: a run's best/ or checkpoint/")
+    add("model", help="a folder: a run's best/ or checkpoint/, or one of Hugging Face")
     add("file", help="a text file (UTF-8)")
     add("--stride", type=positive(int), help="how far windows move on (default: half a window)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")

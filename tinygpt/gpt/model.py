@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from .. import checkpoint
 from .. import functional as F
 from ..backend import resolve_device, to_numpy
 from ..generate import generate, stream
-from ..nn import Embedding, LayerNorm, Module, RMSNorm, check_ids
+from ..nn import Embedding, LayerNorm, Module, NoWeights, RMSNorm, check_ids, make_room
 from ..rng import Key, Rng, as_generator, as_key
 from ..sampling import Sampling
 from ..score import score
@@ -227,8 +228,67 @@ class GPT(Module):
             numbers = sum(w.size for w in weights.values())
             if numbers != config.parameter_count:  # before room is made for them
                 raise ValueError(f"{config.parameter_count:,} weights expected, {numbers:,} found")
-            model = cls(config, device=device, dtype=weights["wte.weight"].dtype)
+            model = cls(config, NoWeights(), dtype=weights["wte.weight"].dtype)
+            make_room(model)
             model.load_state_dict(weights)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder} does not hold a GPT: {error}") from error
-        return model
+        return model._on(device)
+
+    @classmethod
+    def from_pretrained(cls, folder_or_name: str | os.PathLike, device: str = "cpu") -> GPT:
+        """Read a folder of Hugging Face: GPT-2, Llama, Mistral, Qwen2, Qwen3 or Mixtral.
+
+        The weights are float32, or float64 where the file has that; float16 and bfloat16 are
+        widened. Its tokenizer: tokenizers.load(folder + "/tokenizer.json"). Where there is no such
+        folder and huggingface_hub is installed, the name of a model on huggingface.co will do.
+
+        ValueError, naming file, tensor or setting, what was expected and what was found, for
+        whatever is missing or damaged, or asks for what we do not have.
+        """
+        from .. import huggingface
+
+        folder = huggingface.Folder(huggingface.find_folder(folder_or_name))
+        return cls._filled(folder, folder.config_file, device)
+
+    @classmethod
+    def from_llama2c(cls, file: str | os.PathLike, device: str = "cpu") -> GPT:
+        """Read a float32 .bin file of llama2.c; ValueError where it is none.
+
+        Its tokenizer: tokenizers.SentencePieceBPE.from_llama2c("tokenizer.bin").
+        """
+        from .. import huggingface
+
+        return cls._filled(huggingface.Llama2c(file), file, device)
+
+    @classmethod
+    def _filled(cls, source: Any, named: str | os.PathLike, device: str) -> GPT:
+        """A model with the options, dtype and weights of an opened file or folder."""
+        device = resolve_device(device)
+        try:
+            config = GPTConfig(**source.options)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(named)}: {error}") from None
+        if config.parameter_count > 100 * source.size:  # before anything is made of such sizes
+            raise ValueError(
+                f"{os.fspath(named)} asks for {config.parameter_count:,} parameters, but the "
+                f"weights beside it are {source.size:,} numbers"
+            )
+        model = cls(config, NoWeights(), dtype=source.dtype)
+        source.load(model, config)
+        return model._on(device)
+
+    def _on(self, device: str) -> GPT:
+        self.to(resolve_device(device))
+        return self
+
+    def export(self, folder: str | os.PathLike, tokenizer: Any = None) -> None:
+        """Write config.json, model.safetensors and, with a tokenizer, tokenizer.json to `folder`,
+        which transformers and from_pretrained load.
+
+        ValueError, before anything is written, for a model that none of the families of
+        from_pretrained has (`save` keeps any model), or a tokenizer with more tokens than it knows.
+        """
+        from .. import huggingface
+
+        huggingface.export(folder, self.config, self.state_dict(), tokenizer)
