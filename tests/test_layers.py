@@ -19,6 +19,7 @@ STAIRS = {
     "backend": 1,
     "rng": 1,
     "sampling": 1,
+    "text_stream": 1,
     "safetensors": 1,
     "tensor": 3,
     "vjp": 3,
@@ -27,7 +28,9 @@ STAIRS = {
     "graph": 4,
     "nn": 5,
     "generate": 5,
+    "score": 5,
     "checkpoint": 5,
+    "huggingface": 5,
     "optim": 6,
     "gpt": 6,
     "parallel": 7,
@@ -42,8 +45,9 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
     "backend": {"cupy", "threadpoolctl"},
+    "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
-    "commands": {"tqdm", "matplotlib"},
+    "commands": {"tqdm", "matplotlib", "jinja2"},
 }
 
 

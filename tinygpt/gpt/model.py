@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +16,10 @@ from .. import checkpoint
 from .. import functional as F
 from ..backend import resolve_device, to_numpy
 from ..generate import generate, stream
-from ..nn import Embedding, LayerNorm, Module, RMSNorm, check_ids
+from ..nn import Embedding, LayerNorm, Module, NoWeights, RMSNorm, check_ids, make_room
 from ..rng import Key, Rng, as_generator, as_key
 from ..sampling import Sampling
+from ..score import score
 from ..tensor import Tensor, no_grad
 from ..vjp import remat
 from .attention import Attention
@@ -217,6 +219,20 @@ class GPT(Module):
             x = self._hidden(ids, cache=cache)
             return self._logits(x[:, -1]).data
 
+    def score(self, text: Any, tokenizer: Any = None, stride: int | None = None) -> np.ndarray:
+        """log p of every token but the first, given those before it: float64 (N - 1,), in nats.
+
+        text: a str, which needs a tokenizer, or ids (N,). A text of more than block_size tokens is
+        seen through windows that move on by `stride`, half a block unless given: see score.py.
+        """
+        if isinstance(text, str):
+            if tokenizer is None:
+                raise TypeError("to score a str, pass the tokenizer too; or pass ids")
+            text = tokenizer.encode_array(text)
+        ids = to_numpy(check_ids("ids", text, self.config.vocab_size))
+        with no_grad():
+            return score(lambda ids: self(ids).data, ids, self.config.block_size, stride)
+
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
         if tokenizer is not None and not hasattr(tokenizer, "to_dict"):
@@ -237,8 +253,67 @@ class GPT(Module):
             numbers = sum(w.size for w in weights.values())
             if numbers != config.parameter_count:  # before room is made for them
                 raise ValueError(f"{config.parameter_count:,} weights expected, {numbers:,} found")
-            model = cls(config, device=device, dtype=weights["wte.weight"].dtype)
+            model = cls(config, NoWeights(), dtype=weights["wte.weight"].dtype)
+            make_room(model)
             model.load_state_dict(weights)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder} does not hold a GPT: {error}") from error
-        return model
+        return model._on(device)
+
+    @classmethod
+    def from_pretrained(cls, folder_or_name: str | os.PathLike, device: str = "cpu") -> GPT:
+        """Read a folder of Hugging Face: GPT-2, Llama, Mistral, Qwen2, Qwen3 or Mixtral.
+
+        The weights are float32, or float64 where the file has that; float16 and bfloat16 are
+        widened. Its tokenizer: tokenizers.load(folder + "/tokenizer.json"). Where there is no such
+        folder and huggingface_hub is installed, the name of a model on huggingface.co will do.
+
+        ValueError, naming file, tensor or setting, what was expected and what was found, for
+        whatever is missing or damaged, or asks for what we do not have.
+        """
+        from .. import huggingface
+
+        folder = huggingface.Folder(huggingface.find_folder(folder_or_name))
+        return cls._filled(folder, folder.config_file, device)
+
+    @classmethod
+    def from_llama2c(cls, file: str | os.PathLike, device: str = "cpu") -> GPT:
+        """Read a float32 .bin file of llama2.c; ValueError where it is none.
+
+        Its tokenizer: tokenizers.SentencePieceBPE.from_llama2c("tokenizer.bin").
+        """
+        from .. import huggingface
+
+        return cls._filled(huggingface.Llama2c(file), file, device)
+
+    @classmethod
+    def _filled(cls, source: Any, named: str | os.PathLike, device: str) -> GPT:
+        """A model with the options, dtype and weights of an opened file or folder."""
+        device = resolve_device(device)
+        try:
+            config = GPTConfig(**source.options)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(named)}: {error}") from None
+        if config.parameter_count > 100 * source.size:  # before anything is made of such sizes
+            raise ValueError(
+                f"{os.fspath(named)} asks for {config.parameter_count:,} parameters, but the "
+                f"weights beside it are {source.size:,} numbers"
+            )
+        model = cls(config, NoWeights(), dtype=source.dtype)
+        source.load(model, config)
+        return model._on(device)
+
+    def _on(self, device: str) -> GPT:
+        self.to(resolve_device(device))
+        return self
+
+    def export(self, folder: str | os.PathLike, tokenizer: Any = None) -> None:
+        """Write config.json, model.safetensors and, with a tokenizer, tokenizer.json to `folder`,
+        which transformers and from_pretrained load.
+
+        ValueError, before anything is written, for a model that none of the families of
+        from_pretrained has (`save` keeps any model), or a tokenizer with more tokens than it knows.
+        """
+        from .. import huggingface
+
+        huggingface.export(folder, self.config, self.state_dict(), tokenizer)
