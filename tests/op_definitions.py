@@ -35,6 +35,18 @@ def embedding(ids, w):
     return np.reshape([w[i] for i in ids.flat], (*ids.shape, w.shape[1]))
 
 
+def dispatch(x, order):
+    k = len(order) // len(x)
+    return np.array([x[j // k] for j in order])
+
+
+def combine(x, gates, order):
+    y = np.zeros((len(gates), x.shape[1]))
+    for j, (n, i) in zip(order, np.array([divmod(j, gates.shape[1]) for j in order]), strict=True):
+        y[n] += gates[n, i] * x[list(order).index(j)]
+    return y
+
+
 def dropout(x, p, rng, first=0):
     return x * keep_mask(x.shape, p, rng, first) / (1 - p)
 
@@ -118,6 +130,8 @@ DEFINITIONS = {
     "log_softmax": lambda x, axis=-1: np.log(softmax(x, axis)),
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
+    "dispatch": dispatch,
+    "combine": combine,
     "dropout": dropout,
     "rope": rope,
     "cross_entropy": cross_entropy,

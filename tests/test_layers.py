@@ -19,6 +19,7 @@ STAIRS = {
     "backend": 1,
     "rng": 1,
     "sampling": 1,
+    "text_stream": 1,
     "safetensors": 1,
     "tensor": 3,
     "vjp": 3,
@@ -27,6 +28,7 @@ STAIRS = {
     "graph": 4,
     "nn": 5,
     "generate": 5,
+    "score": 5,
     "checkpoint": 5,
     "huggingface": 5,
     "optim": 6,
@@ -45,7 +47,7 @@ OUTSIDE = {
     "backend": {"cupy", "threadpoolctl"},
     "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
-    "commands": {"tqdm", "matplotlib"},
+    "commands": {"tqdm", "matplotlib", "jinja2"},
 }
 
 

@@ -109,6 +109,12 @@ BUGS = [
     ("ops.shapes", "np.concatenate(dys, axis", "np.concatenate(dys[::-1], axis", gradient),
     ("ops.shapes", "np.where(condition, dy, 0.0)", "np.where(condition, 0.0, dy)", gradient),
     ("ops.embedding", "dw[used] = hot @ dy", "dw[ids.reshape(-1)] += dy", gradient),
+    ("ops.dispatch", "copies[order] = dy", "copies[...] = dy", gradient),
+    ("ops.dispatch", "C).sum(axis=1)", "C).mean(axis=1)", gradient),
+    ("ops.dispatch", "x[order // k]", "x[order % N]", value),
+    ("ops.dispatch", "copies[order] = x", "copies = x[order]", value),
+    ("ops.dispatch", "gates[:, :, None] * dy", "dy", gradient),
+    ("ops.dispatch", "-1)[order]", "-1)", gradient),
     # probabilities
     ("ops.softmax", "dx -= y * dx.sum(axis=axis, keepdims=True)", "dx *= 0", gradient),
     ("ops.softmax", "dx -= y * dx.sum(axis=axis, keepdims=True)", "pass", gradient),

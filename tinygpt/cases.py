@@ -62,6 +62,10 @@ class Draw:
         """Ints from 0 to V - 1, but about a third of them -1, which is to be ignored."""
         return np.where(self.rng.random(shape) < 1 / 3, -1, self.ids(V, *shape))
 
+    def order(self, n: int) -> np.ndarray:
+        """The numbers from 0 to n - 1, shuffled."""
+        return self.rng.permutation(n)
+
     def mask(self, *shape: int) -> np.ndarray:
         """Booleans, about two thirds of them true."""
         return self.rng.random(shape) < 2 / 3
@@ -155,6 +159,10 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     "linear, one row": lambda d: use(ops.linear, d(3), d(3, 5), d(5)),
     "embedding": lambda d: use(ops.embedding, d.ids(5, 2, 7), d(5, 3)),
     "embedding, few of many": lambda d: use(ops.embedding, np.array([40, 3, 40]), d(50, 2)),
+    "dispatch": lambda d: use(ops.dispatch, d(4, 3), d.order(12)),
+    "dispatch, once": lambda d: use(ops.dispatch, d(5, 3), d.order(5)),
+    "combine": lambda d: use(ops.combine, d(12, 3), d(4, 3), d.order(12)),
+    "combine, once": lambda d: use(ops.combine, d(5, 3), d(5, 1), d.order(5)),
     # softmax, norms, dropout, rope
     "softmax": lambda d: use(ops.softmax, d(2, 3, 4)),
     "softmax, first axis": lambda d: use(ops.softmax, d(3, 4), axis=0),

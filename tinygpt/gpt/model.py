@@ -19,28 +19,34 @@ from ..generate import generate, stream
 from ..nn import Embedding, LayerNorm, Module, NoWeights, RMSNorm, check_ids, make_room
 from ..rng import Key, Rng, as_generator, as_key
 from ..sampling import Sampling
+from ..score import score
 from ..tensor import Tensor, no_grad
 from ..vjp import remat
 from .attention import Attention
 from .cache import KVCache
 from .config import GPTConfig
 from .feed_forward import MLP
+from .mixture import Mixture
 from .positions import position_tables, token_positions
 
 
 class Block(Module):
-    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+    """x + attention(norm(x)), then x + feed-forward(norm(x)).
+
+    A block with a mixture of experts returns that and how far from balanced the mixture was.
+    """
 
     def __init__(self, config: GPTConfig, rng, dtype):
         std = 0.0 if config.zero_init_residual else 0.02 / math.sqrt(2 * config.n_layer)
         self.ln_1 = _norm(config, dtype)
         self.attn = Attention(config, rng, std, dtype)
         self.ln_2 = _norm(config, dtype)
-        self.mlp = MLP(config, rng, std, dtype)
+        self.mlp = (MLP if config.n_expert is None else Mixture)(config, rng, std, dtype)
 
-    def __call__(self, x, turn, key: Key | None, cache: KVCache | None, layer: int) -> Tensor:
+    def __call__(self, x, turn, key: Key | None, cache: KVCache | None, layer: int) -> Any:
         x = x + self.attn(self.ln_1(x), turn, key, cache, layer)
-        return x + self.mlp(self.ln_2(x), key)
+        y = self.mlp(self.ln_2(x), key)
+        return (x + y[0], y[1]) if isinstance(y, tuple) else x + y
 
 
 def _norm(config: GPTConfig, dtype) -> Module:
@@ -85,15 +91,25 @@ class GPT(Module):
         return self._logits(self._hidden(ids, rng, cache))
 
     def loss(self, ids: Any, targets: Any, rng: Rng = None) -> Tensor:
-        """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
+        """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped.
+
+        With a mixture of experts, balance_weight times its imbalance (see mixture.py) is added
+        where gradients are recorded. Inside no_grad(), as in evaluate(), a loss is nats alone.
+        """
         targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
-        x = self._hidden(ids, rng)
+        imbalances: list[Tensor] = []
+        x = self._hidden(ids, rng, imbalances=imbalances)
         targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
         if targets.shape != x.shape[:2]:
             raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
-        if self.config.logit_softcap is not None:
-            return F.cross_entropy(self._logits(x), targets)
-        return F.linear_cross_entropy(x, self._head(), targets)
+        if self.config.logit_softcap is None:
+            loss = F.linear_cross_entropy(x, self._head(), targets)
+        else:
+            loss = F.cross_entropy(self._logits(x), targets)
+        if x.requires_grad and self.config.balance_weight:
+            for imbalance in imbalances:
+                loss = loss + imbalance * (self.config.balance_weight / len(imbalances))
+        return loss
 
     def _logits(self, x: Tensor) -> Tensor:
         """What the head says to x (..., C) -> (..., V)."""
@@ -103,8 +119,14 @@ class GPT(Module):
     def _head(self) -> Tensor:
         return self.wte.weight if self.config.tie_weights else self.lm_head.weight  # (V, C)
 
-    def _hidden(self, ids: Any, rng: Rng = None, cache: KVCache | None = None) -> Tensor:
-        """ids (B, T) -> what the head sees, (B, T, C)."""
+    def _hidden(
+        self,
+        ids: Any,
+        rng: Rng = None,
+        cache: KVCache | None = None,
+        imbalances: list[Tensor] | None = None,
+    ) -> Tensor:
+        """ids (B, T) -> what the head sees, (B, T, C). The list gets the imbalance of mixtures."""
         config = self.config
         ids = check_ids("ids", ids, config.vocab_size)
         starts = (0,) if cache is None else cache.starts
@@ -136,6 +158,10 @@ class GPT(Module):
                 block, turn=turn, key=key and key.fold(layer), cache=cache, layer=layer
             )
             x = remat(f, x) if config.remat and cache is None else f(x)
+            if config.n_expert is not None:
+                x, imbalance = x
+                if imbalances is not None:
+                    imbalances.append(imbalance)
         if cache is not None:
             cache.advance(T)
         return self.ln_f(x)
@@ -192,6 +218,20 @@ class GPT(Module):
         with no_grad():
             x = self._hidden(ids, cache=cache)
             return self._logits(x[:, -1]).data
+
+    def score(self, text: Any, tokenizer: Any = None, stride: int | None = None) -> np.ndarray:
+        """log p of every token but the first, given those before it: float64 (N - 1,), in nats.
+
+        text: a str, which needs a tokenizer, or ids (N,). A text of more than block_size tokens is
+        seen through windows that move on by `stride`, half a block unless given: see score.py.
+        """
+        if isinstance(text, str):
+            if tokenizer is None:
+                raise TypeError("to score a str, pass the tokenizer too; or pass ids")
+            text = tokenizer.encode_array(text)
+        ids = to_numpy(check_ids("ids", text, self.config.vocab_size))
+        with no_grad():
+            return score(lambda ids: self(ids).data, ids, self.config.block_size, stride)
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""

@@ -9,6 +9,7 @@ has no gradient (ids, targets, masks). README.md in this folder lists the ops in
 
 from .arithmetic import add, divide, multiply, negative, power, subtract
 from .cross_entropy import cross_entropy
+from .dispatch import combine, dispatch
 from .dropout import dropout
 from .embedding import embedding
 from .gelu import gelu, gelu_tanh
@@ -27,8 +28,10 @@ from .softmax import softmax
 
 __all__ = [
     "add",
+    "combine",
     "concatenate",
     "cross_entropy",
+    "dispatch",
     "divide",
     "dropout",
     "embedding",

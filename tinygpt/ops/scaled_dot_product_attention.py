@@ -46,7 +46,10 @@ def scaled_dot_product_attention(
     # Query heads that share keys are grouped: in a product they are only more rows, R * n of them.
     y = np.empty_like(q)
     qs, ys = (q * scale).reshape(B, G, R, T, D), y.reshape(B, G, R, T, D)
-    kT = k.swapaxes(-1, -2).copy()  # (B, G, D, S), contiguous: small products like it
+    kT = k.swapaxes(-1, -2)  # (B, G, D, S)
+    if T > 1:
+        kT = kT.copy()  # contiguous: small products like it
+    is_causal = is_causal and T > 1  # one query is the last, and sees every key
     if q_sinks is not None:
         qs_sinks = (q_sinks * scale).reshape(B, G, R, T, D)
     if attn_mask is not None:
