@@ -7,15 +7,19 @@ gpt2 does; so do Llama, Mistral, Qwen and their kin. Where huggingface_hub is in
 as openai-community/gpt2 will do. TEXT is a file in UTF-8; its last tenth is held out, to see what
 the model makes of a text like yours that it has not learnt from.
 
-Without a network, make a small one first. This takes a minute:
+Without a network, make a small one first. This takes half a minute:
 
-    python examples/train_shakespeare.py --text play --tokenizer bpe --vocab-size 512 --no-qk-norm
-        --activation swiglu --steps 300 --out runs/small
+    python examples/train_shakespeare.py --text play --tokenizer bpe --vocab-size 512
+        --no-qk-norm --activation swiglu --steps 100 --eval-interval 100 --out runs/small
+
+then, in Python:
 
     from tinygpt import GPT, checkpoint, tokenizers
     _, meta, _ = checkpoint.load("runs/small/best", groups=())
     tokenizer = tokenizers.from_dict(meta["tokenizer"])
     GPT.load("runs/small/best").export("runs/small-folder", tokenizer)
+
+and train it further on a text that is nothing like the first:
 
     python examples/finetune_gpt2.py runs/small-folder README.md
 
