@@ -35,6 +35,7 @@ def make(model_type, seed=0, dtype="float64", **options):
         eos_token_id=None,
         pad_token_id=None,
         attn_implementation="eager",
+        experts_implementation="eager",
         **options,
     )
     transformers.AutoModelForCausalLM.from_config(config)  # imports what it needs
@@ -54,7 +55,10 @@ def load(folder, dtype="float64"):
     """What transformers loads from a folder."""
     with float64() if dtype == "float64" else contextlib.nullcontext():
         return transformers.AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation="eager", dtype=getattr(torch, dtype)
+            folder,
+            attn_implementation="eager",
+            experts_implementation="eager",
+            dtype=getattr(torch, dtype),
         ).eval()
 
 

@@ -654,6 +654,8 @@ def test_export_writes_what_was_read(request, tmp_path, name):
         (AS_LLAMA | {"qkv_bias": True, "window": 3}, "qwen2"),
         (AS_LLAMA | {"window": 3, "window_layers": (0,), "qkv_bias": True}, "qwen2"),
         (AS_LLAMA | {"qk_norm": True, "qk_norm_weight": True, "head_dim": 6}, "qwen3"),
+        (AS_LLAMA | {"n_expert": 3, "n_expert_per_token": 1}, "mixtral"),
+        (AS_LLAMA | {"n_expert": 12, "balance_weight": 0.0, "window": 3}, "mixtral"),
     ],
 )
 def test_export_finds_the_family(tmp_path, options, model_type):

@@ -225,11 +225,11 @@ MLP: Table = {
 }
 EXPERTS: Table = {
     "h.{}.mlp.router": [("layers.{}.block_sparse_moe.gate", turned)],
-    "h.{}.mlp.c_fc": [
-        ("layers.{}.block_sparse_moe.experts.{e}.w1", gate),
-        ("layers.{}.block_sparse_moe.experts.{e}.w3", up),
+    "h.{}.mlp.experts.{}.c_fc": [
+        ("layers.{}.block_sparse_moe.experts.{}.w1", gate),
+        ("layers.{}.block_sparse_moe.experts.{}.w3", up),
     ],
-    "h.{}.mlp.c_proj": [("layers.{}.block_sparse_moe.experts.{e}.w2", turned)],
+    "h.{}.mlp.experts.{}.c_proj": [("layers.{}.block_sparse_moe.experts.{}.w2", turned)],
 }
 
 

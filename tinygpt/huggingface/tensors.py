@@ -17,8 +17,7 @@ import numpy as np
 
 View: TypeAlias = Callable[[np.ndarray, Any], np.ndarray]  # (array, GPTConfig) -> a view of it
 
-# Our module, {} for a number -> theirs for each of its parts: (name, the part). In a name {} is the
-# number of the layer, and {e} that of the expert, for modules that hold all experts of a layer.
+# Our module, and what theirs calls each of its parts. {} is the number of a layer or an expert.
 Table: TypeAlias = dict[str, list[tuple[str, View]]]
 
 
@@ -27,7 +26,7 @@ def same(w: np.ndarray, c: Any) -> np.ndarray:
 
 
 def turned(w: np.ndarray, c: Any) -> np.ndarray:
-    return np.swapaxes(w, -1, -2) if w.ndim > 1 else w
+    return w.T
 
 
 def query(w: np.ndarray, c: Any) -> np.ndarray:
@@ -58,13 +57,7 @@ def parts(table: Table, arrays: Mapping[str, np.ndarray], config: Any) -> dict[s
     found = {}
     for ours, array in arrays.items():
         module, _, kind = ours.rpartition(".")  # h.0.attn.c_attn, weight
-        layer = re.search(r"\d+", module)
-        number = layer.group() if layer else ""
-        for pattern, view in table[module.replace(number, "{}", 1) if number else module]:
-            name = f"{pattern}.{kind}".replace("{}", number)
-            if "{e}" not in name:
-                found[name] = view(array, config)
-                continue
-            for e, expert in enumerate(array):
-                found[name.replace("{e}", str(e))] = view(expert, config)
+        numbers = re.findall(r"\.(\d+)(?=\.)", module)
+        for theirs, view in table[re.sub(r"\.\d+(?=\.)", ".{}", module)]:
+            found[f"{theirs.format(*numbers)}.{kind}"] = view(array, config)
     return found
