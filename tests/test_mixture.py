@@ -211,3 +211,41 @@ def test_save_and_load(tmp_path):
     model.save(tmp_path)
     ids, _ = small_batch()
     np.testing.assert_array_equal(GPT.load(tmp_path)(ids).data, model(ids).data)
+
+
+def test_loss_with_balance_of_transformers(tmp_path):
+    """With one layer; over several, theirs mixes the layers' tokens."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from huggingface_models import context, make
+
+    theirs = make(
+        "mixtral",
+        vocab_size=11,
+        hidden_size=12,
+        intermediate_size=5,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        max_position_embeddings=7,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        output_router_logits=True,
+        router_aux_loss_coef=0.5,
+    )
+    theirs.save_pretrained(tmp_path)
+    ours = GPT.from_pretrained(tmp_path)
+    assert ours.config.balance_weight == 0.5
+    ids, targets = small_batch()
+    with context(theirs):
+        output = theirs(torch.tensor(ids), use_cache=False)
+        nats = torch.nn.functional.cross_entropy(
+            output.logits.flatten(0, 1), torch.tensor(targets).flatten()
+        )
+        loss = nats + 0.5 * output.aux_loss
+        loss.backward()
+    found = ours.loss(ids, targets)
+    found.backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-12)
+    router = next(p for name, p in theirs.named_parameters() if "mlp.gate" in name)
+    np.testing.assert_allclose(ours.h[0].mlp.router.weight.grad, router.grad.T, rtol=1e-9)
