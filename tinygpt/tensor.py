@@ -68,15 +68,15 @@ def _result(array: Any, node: Node | None, slot: int) -> Tensor:
     return y
 
 
-def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -> None:
-    """Carry dy = dL/dy back from `y`, newest node first; deliver(leaf, dx) takes what arrives.
+def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -> None:
+    """Carry each dy = dL/dy back from its y, newest node first; deliver(leaf, dx) takes what comes.
 
     Newest first means that when a node's turn comes, all that used its results have had theirs: its
     gradient is complete. What it saved is freed as soon as its turn is over.
     """
     waiting: dict[Node, list] = {}  # the gradients of a node's results, as far as they are known
     newest: list[tuple[int, Node]] = []  # the same nodes, as a heap
-    sources, dxs = [y._origin or y], (dy,)
+    sources, dxs = [y._origin or y for y in ys], dys
     while True:
         for i, source in enumerate(sources):
             if source is None:
@@ -89,7 +89,8 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
                 waiting[node] = [None] * (len(node.parts) or 1)
                 heapq.heappush(newest, (-node.number, node))
             dys = waiting[node]
-            dys[slot] = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
+            dx = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
+            dys[slot] = as_array(dx)
         if not newest:
             return
         _, node = heapq.heappop(newest)
@@ -105,7 +106,6 @@ def _gradients(node: Node, dys: list) -> tuple:
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
-    dys = [as_array(dy) for dy in dys]
     code = getattr(node.backward, "__code__", None)
     if None in node.sources and code is not None and "needs" in code.co_varnames:
         return node.backward(*dys, needs=[source is not None for source in node.sources])
@@ -197,7 +197,7 @@ class Tensor:
             if np.shape(grad) != self.shape:
                 raise ValueError(f"grad has shape {np.shape(grad)}, the Tensor has {self.shape}")
             dy[...] = grad
-        propagate(self, dy, deliver_to_leaf)
+        propagate([self], [dy], deliver_to_leaf)
 
     shape = property(lambda self: self.data.shape)
     dtype = property(lambda self: self.data.dtype)
