@@ -29,10 +29,12 @@ import train_shakespeare as script  # noqa: E402
 
 def settings_of(recipe: str, preset: str) -> dict[str, Any]:
     """A preset with the changes "name=value name=value ..."; ValueError for a name unknown."""
-    changes = dict(pair.split("=") for pair in recipe.split())
+    pairs = [word.partition("=") for word in recipe.split()]
     known = {*script.PRESETS["default"], *script.MODEL_FIELDS}
-    if changes.keys() - known:
-        raise ValueError(f"there is no {', '.join(changes.keys() - known)} in a recipe")
+    for name, _, value in pairs:
+        if name not in known or not value:
+            raise ValueError(f"a recipe is NAME=VALUE NAME=VALUE ..., which {name}={value} is not")
+    changes = {name: value for name, _, value in pairs}
     return script.fresh_settings({"preset": preset} | {k: _value(v) for k, v in changes.items()})
 
 
@@ -73,14 +75,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
+    try:
+        recipes = {recipe: settings_of(recipe, options.preset) for recipe in options.recipes}
+    except ValueError as error:
+        parser.error(str(error))
     text = data.shakespeare()
     print(f"{options.preset}, {options.steps} steps, seeds {options.seeds}")
     print(f"{'loss':>7} {'spread':>7} {'ms/step':>8} {'seconds':>8}  changes", flush=True)
-    for recipe in options.recipes:
+    for recipe, settings in recipes.items():
         losses, steps = [], []
         for seed in options.seeds:
-            settings = settings_of(recipe, options.preset) | {"seed": seed}
-            loss, seconds = train(settings, options.steps, text)
+            loss, seconds = train(settings | {"seed": seed}, options.steps, text)
             losses.append(loss)
             steps.append(seconds)
         step = statistics.median(steps)
