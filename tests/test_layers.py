@@ -20,6 +20,7 @@ STAIRS = {
     "rng": 1,
     "safetensors": 1,
     "tensor": 3,
+    "gather": 2,
     "vjp": 3,
     "functional": 4,
     "gradcheck": 4,
