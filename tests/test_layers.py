@@ -31,6 +31,7 @@ STAIRS = {
     "optim": 6,
     "gpt": 6,
     "parallel": 7,
+    "memory": 8,
     "cases": 7,
     "__init__": 8,
     "commands": 9,
