@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import os
 import platform
 import subprocess
@@ -68,7 +69,7 @@ def machine() -> str:
 
 
 def section(title: str, script: str, options: str) -> str:
-    """What a script prints: tables as they are, other lines as a block of text."""
+    """What a script prints, under its command."""
     command = f"python benchmarks/{script} {options}".strip()
     if not (FOLDER / script).exists():
         return f"## {title}\n\n`{command}` is not there.\n"
@@ -77,9 +78,17 @@ def section(title: str, script: str, options: str) -> str:
     printed = result.stdout.strip()
     if result.returncode:
         printed = f"failed: {(result.stderr.strip().splitlines() or ['no message'])[-1]}"
-    if not printed.startswith("|"):
-        printed = f"```\n{printed}\n```"
-    return f"## {title}\n\n`{command}`\n\n{printed}\n"
+    return f"## {title}\n\n`{command}`\n\n{markdown(printed)}\n"
+
+
+def markdown(printed: str) -> str:
+    """Tables as they are, and what stands between them as blocks of text."""
+    blocks = []
+    for is_table, lines in itertools.groupby(printed.splitlines(), lambda x: x.startswith("|")):
+        text = "\n".join(lines).strip("\n")
+        if text:
+            blocks.append(text if is_table else f"```\n{text}\n```")
+    return "\n\n".join(blocks)
 
 
 def main() -> None:
