@@ -5,6 +5,7 @@
     python examples/train_shakespeare.py --text my.txt --out runs/mine
     python examples/train_shakespeare.py --text play                  # built in: needs no network
     python examples/train_shakespeare.py --resume runs/mine           # go on where it stopped
+    python examples/train_shakespeare.py --n-layer 12 --memory        # how much it would need
 
 A run writes into its folder: log.jsonl (a line per evaluation), checkpoint/ (its last state, from
 which --resume goes on), best/ (the weights with the lowest validation loss), sample.txt, and
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -35,6 +37,7 @@ from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoin
 from tinygpt.backend import resolve_device, threads, to_numpy
 from tinygpt.commands import plot
 from tinygpt.commands.command_line import Parser, natural, positive, run
+from tinygpt.memory import training_memory
 from tinygpt.optim import Optimizer, warmup_cosine
 from tinygpt.parallel import micro_batch_count
 from tinygpt.tokenizers import BPE, Char, from_dict
@@ -128,6 +131,10 @@ def main(argv: list[str] | None = None) -> None:
     # The model and what trains it.
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **model_options(settings))
     B, T, steps = settings["batch_size"], config.block_size, settings["steps"]
+    needed = memory_needed(config, B, text)
+    if "memory" in options:
+        say_memory(needed)
+        return
     model = GPT(config, rng=settings["seed"], device=device)
     optimizer = make_optimizer(model, settings)
     loader = data.Loader(train_tokens, T, B, seed=settings["seed"])
@@ -146,6 +153,8 @@ def main(argv: list[str] | None = None) -> None:
     n_parameters = sum(p.size for p in model.parameters())
     where = f"{threads()} threads" if device == "cpu" else "the GPU"
     say(f"{n_parameters:,} parameters, {steps:,} steps of {B} x {T} tokens on {where}, into {out}")
+    if device == "cpu":
+        say(f"{sum(needed.values()) / 1e6:,.0f} MB of memory at the peak (--memory says for what)")
 
     def save() -> None:
         state = optimizer.state_dict()
@@ -274,6 +283,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add("--out", metavar="DIR", help="a folder for this run (default: a new one in runs/)")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
     add("--time-limit", type=positive(float), metavar="SECONDS", help="save and stop after this")
+    add("--memory", action="store_true", help="say how much memory a CPU would need, and stop")
     add("--steps", type=positive(int))
     add("--batch-size", type=positive(int), help="sequences per step")
     add("--lr", type=positive(float), help="peak learning rate (with Muon: that of the matrices)")
@@ -304,7 +314,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     options = vars(parser.parse_args(argv))
 
     if "resume" in options:
-        fixed = set(options) - CHANGEABLE - {"resume", "device", "time_limit"}
+        fixed = set(options) - CHANGEABLE - {"resume", "device", "time_limit", "memory"}
         if fixed:
             names = ", ".join("--" + name.replace("_", "-") for name in sorted(fixed))
             parser.error(f"a run that goes on keeps its settings, so --resume cannot have {names}")
@@ -320,7 +330,7 @@ def fresh_settings(options: dict[str, Any]) -> dict[str, Any]:
     return {"save_interval": settings["eval_interval"], **settings}
 
 
-NOT_SETTINGS = {"preset", "device", "out", "resume", "time_limit"}
+NOT_SETTINGS = {"preset", "device", "out", "resume", "time_limit", "memory"}
 
 
 def model_options(settings: dict[str, Any]) -> dict[str, Any]:
@@ -493,6 +503,21 @@ def why_not_finite(model: GPT, loss: float, progress: Progress, out: Path) -> st
         f"({what_is_not_finite(model, loss)}); nothing of them was saved: try a lower --lr, from "
         f"the start or with the checkpoint in {out}"
     )
+
+
+def memory_needed(config: GPTConfig, batch_size: int, text: str) -> dict[str, int]:
+    """{what: bytes} at the peak of a run on a CPU, as measured with the built-in texts."""
+    needed = training_memory(config, batch_size)
+    needed["text and tokens"] = 4 * len(text)
+    if importlib.util.find_spec("matplotlib") is not None:
+        needed["matplotlib, for the picture at the end"] = 27_000_000
+    return needed
+
+
+def say_memory(needed: dict[str, int]) -> None:
+    """A line for each kind of memory, and the sum."""
+    for what, size in {**needed, "in all, at the peak": sum(needed.values())}.items():
+        say(f"{size / 1e6:10,.1f} MB  {what}")
 
 
 def write_sample(out: Path, tokenizer: BPE | Char) -> None:

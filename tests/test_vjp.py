@@ -8,7 +8,7 @@ from small_gpt import assert_same_gradients, gradients, small_batch, small_gpt
 
 from tinygpt import Tensor, accumulate_gradients, apply, gradcheck, no_grad, remat, vjp
 from tinygpt import functional as F
-from tinygpt.tensor import gather_gradients
+from tinygpt.gather import gather_gradients
 
 
 def normal(*shape, seed=0):

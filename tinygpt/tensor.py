@@ -13,10 +13,10 @@ import numpy as np
 
 from . import kernels, ops
 from .backend import as_array
+from .gather import deliver_to_leaf
 
 _numbers = itertools.count()
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
-_gathered: ContextVar[dict | None] = ContextVar("gathered", default=None)
 
 
 class Node:
@@ -47,12 +47,13 @@ def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
 
 def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) -> Any:
     """Wrap the result of an op, with a node behind it if an input (or `always`) wants gradients."""
-    sources = [
-        (x._origin or x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
-    ]
-    several = isinstance(y, tuple)
-    node = None
-    if (always or sources.count(None) < len(sources)) and _grad_enabled.get():
+    sources: list = []
+    for x in inputs:
+        wanted = isinstance(x, Tensor) and x.requires_grad
+        sources.append((x._origin or x) if wanted else None)
+        always = always or wanted
+    several, node = isinstance(y, tuple), None
+    if always and _grad_enabled.get():
         node = Node(backward, sources, [(part.shape, part.dtype) for part in y] if several else ())
     if several:
         return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
@@ -85,10 +86,10 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
                 deliver(source, dxs[i])
                 continue
             node, slot = source
-            if node not in waiting:
-                waiting[node] = [None] * (len(node.parts) or 1)
+            dys = waiting.get(node)
+            if dys is None:
+                dys = waiting[node] = [None] * (len(node.parts) or 1)
                 heapq.heappush(newest, (-node.number, node))
-            dys = waiting[node]
             dx = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
             dys[slot] = as_array(dx)
         if not newest:
@@ -100,28 +101,21 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
 
 
 def _gradients(node: Node, dys: list) -> tuple:
-    """Call the node's backward. One that takes `needs` leaves out the products nobody asked for."""
-    if node.backward is None:
+    """Call the node's backward, telling it as much as it takes: `needs`, which gradients are wanted
+    (each may cost a product); `in_parts`, whether that of w may come in parts (see gather.py)."""
+    backward = node.backward
+    if backward is None:
         raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
-    code = getattr(node.backward, "__code__", None)
-    if None in node.sources and code is not None and "needs" in code.co_varnames:
-        return node.backward(*dys, needs=[source is not None for source in node.sources])
-    return node.backward(*dys)
-
-
-def deliver_to_leaf(leaf: Tensor, dx: Any) -> None:
-    """Add dx to the gradient of a leaf. Others may hold dx too, so it is never written to."""
-    gradients = _gathered.get()
-    if gradients is not None:
-        gradients[leaf] = gradients[leaf] + dx if leaf in gradients else dx
-    elif leaf.grad is not None:
-        leaf.grad += dx
-    else:
-        leaf.grad = np.empty_like(leaf.data)
-        leaf.grad[...] = dx
+    takes = backward.__code__.co_varnames if getattr(backward, "__defaults__", None) else ()
+    told: dict[str, Any] = {}
+    if "needs" in takes:
+        told["needs"] = [source is not None for source in node.sources]
+    if "in_parts" in takes:
+        told["in_parts"] = isinstance(node.sources[1], Tensor)
+    return backward(*dys, **told)
 
 
 @contextlib.contextmanager
@@ -141,11 +135,6 @@ def no_grad() -> contextlib.AbstractContextManager:
 def enable_grad() -> contextlib.AbstractContextManager:
     """Undoes an outer no_grad()."""
     return _with(_grad_enabled, True)
-
-
-def gather_gradients() -> contextlib.AbstractContextManager[dict]:
-    """Inside it, backward() fills the dict it gives, {leaf: gradient}, and leaves .grad alone."""
-    return _with(_gathered, {})
 
 
 def _method(op: Callable) -> Callable[..., Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Tensor, deliver_to_leaf, enable_grad, no_grad, propagate, remember
+from .gather import deliver_to_leaf, parts_of
+from .tensor import Tensor, enable_grad, no_grad, propagate, remember
 
 
 def vjp(f: Callable) -> Callable:
@@ -64,7 +65,8 @@ def _gradients_of(inputs: list, y: Any, dys: tuple) -> tuple:
 
     def deliver(leaf, dx):
         if leaf in found:
-            found[leaf] = found[leaf] + dx
+            for where, numbers in parts_of(dx):
+                found[leaf][where] += numbers
         else:
             deliver_to_leaf(leaf, dx)
 

@@ -16,14 +16,20 @@ ROWS, THREADS = 64, 128  # of a block, as in the kernels
 
 
 def scaled_dot_product_attention(
-    q, k, v, attn_mask=None, is_causal=False, scale=None, dropout_p=0.0, rng=None, first=0
-):
-    """The twin of ops.scaled_dot_product_attention. Saves q, k, v, y and a number per query."""
+    q, k, v, attn_mask=None, q_sinks=None, is_causal=False, window=None, sinks=0, scale=None,
+    softcap=None, dropout_p=0.0, rng=None, first=0,
+):  # fmt: skip
+    """The twin of ops.scaled_dot_product_attention. Saves q, k, v, y and a number per query.
+
+    Masks, windows and soft caps are left to the op.
+    """
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
-    if attn_mask is not None or D not in HEAD_SIZES or not stored(*map(for_products, (q, k, v))):
+    more = any(option is not None for option in (attn_mask, q_sinks, window, softcap))
+    if more or D not in HEAD_SIZES or not stored(*map(for_products, (q, k, v))):
         return ops.scaled_dot_product_attention(
-            q, k, v, attn_mask, is_causal, scale, dropout_p, rng, first
-        )
+            q, k, v, attn_mask, q_sinks, is_causal, window, sinks, scale, softcap, dropout_p, rng,
+            first,
+        )  # fmt: skip
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
     random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
