@@ -1,8 +1,11 @@
 """Training on kernels: the losses, gradients and weights of NumPy, and which kernels ran."""
 
+import sys
+
 import numpy as np
 import pytest
 from emulation import GPUArray
+from training_script import TINY, assert_same_end, load_script, write_text
 from twin_checks import relative_error, stored_as
 
 from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, backend, kernels
@@ -80,6 +83,31 @@ def test_a_step_runs_on_kernels(emulator, cuda, monkeypatch):
         train("cuda", CONFIGS["GPT-2"], steps=1)
         train("cuda", CONFIGS["as Llama"], steps=1)
     assert used == {file.name for file in FOLDER.glob("*.cu")}
+
+
+# ---- the training script ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head_size", [32, 16])  # kernels for attention, and the op
+def test_a_run_in_bfloat16_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, head_size):
+    stored_as("bfloat16")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than the run
+    script = load_script()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [
+        *TINY, "--device", "cuda", "--precision", "bfloat16", "--text", write_text(tmp_path),
+        "--n-layer", "1", "--n-head", "1", "--n-embd", str(head_size), "--steps", "3", "--out",
+    ]  # fmt: skip
+    with cuda.running():
+        script.main([*arguments, str(whole)])
+        script.main([*arguments, str(parts), "--time-limit", "1e-9"])
+        script.main(["--resume", str(parts), "--device", "cuda"])
+    assert_same_end(whole, parts)
+
+
+def test_precision_needs_a_gpu():
+    with pytest.raises(ValueError, match="needs a GPU"):
+        load_script().main(["--device", "cpu", "--precision", "tf32"])
 
 
 # ---- the optimizer's kernels --------------------------------------------------------------------

@@ -26,10 +26,8 @@ def scaled_dot_product_attention(
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
     more = any(option is not None for option in (attn_mask, q_sinks, window, softcap))
     if more or D not in HEAD_SIZES or not stored(*map(for_products, (q, k, v))):
-        return ops.scaled_dot_product_attention(
-            q, k, v, attn_mask, q_sinks, is_causal, window, sinks, scale, softcap, dropout_p, rng,
-            first,
-        )  # fmt: skip
+        options = (is_causal, window, sinks, scale, softcap, dropout_p, rng, first)
+        return _by_the_op((q, k, v, attn_mask, q_sinks), options)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
     random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
@@ -74,6 +72,24 @@ def scaled_dot_product_attention(
         return tuple(g.transpose(0, 2, 1, 3).astype(d, copy=False) for g, d in gradients)
 
     return y.transpose(0, 2, 1, 3), backward
+
+
+def _by_the_op(inputs, options):
+    """The op itself, in float32 where arrays are bfloat16, which it does not know."""
+    dtypes = [None if x is None else x.dtype for x in inputs]
+    wide = [x.astype("float32") if _is_bfloat16(x) else x for x in inputs]
+    y, backward_of_op = ops.scaled_dot_product_attention(*wide, *options)
+
+    def backward(dy):
+        gradients = backward_of_op(dy.astype(y.dtype, copy=False))
+        pairs = zip(gradients, dtypes, strict=False)  # inputs that were not given have none
+        return tuple(None if g is None else g.astype(d, copy=False) for g, d in pairs)
+
+    return y.astype(dtypes[0], copy=False), backward
+
+
+def _is_bfloat16(x):
+    return x is not None and x.dtype.name == "bfloat16"
 
 
 NO_DROPOUT = (np.uint64(0), np.uint64(0), np.uint32(0))
