@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -70,7 +71,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-MODEL_FIELDS = [field.name for field in fields(GPTConfig) if field.name != "vocab_size"]
+MODEL_FIELDS = [  # all but one that comes from the text, and one that is for loaded models
+    field.name for field in fields(GPTConfig) if field.name not in ("vocab_size", "rope_scaling")
+]
 CHANGEABLE = {"steps", "eval_interval", "save_interval", "text"}  # when a run goes on
 BAD_STEPS = 10  # in a row with a loss or gradient that is not finite: then a run gives up
 
@@ -289,13 +292,16 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     group = parser.add_argument_group("the model (see GPTConfig)")
     for name in MODEL_FIELDS:
         kind = get_type_hints(GPTConfig)[name]
+        kind = get_args(kind)[0] if isinstance(kind, types.UnionType) else kind  # without its None
         option = "--" + name.replace("_", "-")
         if kind is bool:
             group.add_argument(option, action=argparse.BooleanOptionalAction)
-        elif get_origin(kind) is not None and isinstance(get_args(kind)[0], str):
+        elif get_origin(kind) is tuple:
+            group.add_argument(option, type=int, nargs="+", metavar="N")
+        elif get_origin(kind) is not None:
             group.add_argument(option, choices=get_args(kind))
         else:
-            group.add_argument(option, type=float if kind is float else int)
+            group.add_argument(option, type=kind)
     options = vars(parser.parse_args(argv))
 
     if "resume" in options:

@@ -65,15 +65,15 @@ def _result(array: Any, node: Node | None, slot: int) -> Tensor:
     return y
 
 
-def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -> None:
-    """Carry dy = dL/dy back from `y`, newest node first; deliver(leaf, dx) takes what arrives.
+def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -> None:
+    """Carry each dy = dL/dy back from its y, newest node first; deliver(leaf, dx) takes what comes.
 
     Newest first means that when a node's turn comes, all that used its results have had theirs: its
     gradient is complete. What it saved is freed as soon as its turn is over.
     """
     waiting: dict[Node, list] = {}  # the gradients of a node's results, as far as they are known
     newest: list[tuple[int, Node]] = []  # the same nodes, as a heap
-    sources, dxs = [y._origin or y], (dy,)
+    sources, dxs = [y._origin or y for y in ys], dys
     while True:
         for i, source in enumerate(sources):
             if source is None:
@@ -86,8 +86,8 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
             if dys is None:
                 dys = waiting[node] = [None] * (len(node.parts) or 1)
                 heapq.heappush(newest, (-node.number, node))
-            dx = as_array(dxs[i])
-            dys[slot] = dx if dys[slot] is None else dys[slot] + dx  # used twice: a sum
+            dx = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
+            dys[slot] = as_array(dx)
         if not newest:
             return
         _, node = heapq.heappop(newest)
@@ -182,7 +182,7 @@ class Tensor:
             if np.shape(grad) != self.shape:
                 raise ValueError(f"grad has shape {np.shape(grad)}, the Tensor has {self.shape}")
             dy[...] = grad
-        propagate(self, dy, deliver_to_leaf)
+        propagate([self], [dy], deliver_to_leaf)
 
     shape = property(lambda self: self.data.shape)
     dtype = property(lambda self: self.data.dtype)
