@@ -26,6 +26,7 @@ import numpy as np
 
 from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients
 from tinygpt.backend import keep_freed_memory, one_blas_thread, thread_map, threads
+from tinygpt.memory import training_memory
 from tinygpt.parallel import micro_batch_count
 
 CONFIGS: dict[str, tuple[GPTConfig, int]] = {  # and the batch size
@@ -202,14 +203,17 @@ def main() -> None:
     ours = statistics.median(times["tinygpt"])
     print(f"\n{options.config}, batch {B}, dropout {config.dropout}, {threads()} threads, "
           f"{options.rounds} rounds of {options.steps} steps in turn")  # fmt: skip
-    print(f"{'':15} {'median':>9} {'min':>9} {'/ tinygpt':>9} {'peak memory':>12}")
+    print("\n| | median | least | time / tinygpt's | peak memory | / tinygpt's |")
+    print("|---|---|---|---|---|---|")
     rows = []
     for name in names:
         median, least = statistics.median(times[name]), min(times[name])
         rows.append({"name": name, "median_s": median, "min_s": least, "peak_bytes": memory[name]})
-        peak = f"{memory[name] / 1e6:9.0f} MB" if name != "products" else ""
-        ms = f"{median * 1e3:6.1f} ms {least * 1e3:6.1f} ms"
-        print(f"{name:15} {ms} {median / ours:8.2f}x {peak:>12}")
+        ms = f"{median * 1e3:.1f} ms | {least * 1e3:.1f} ms | {median / ours:.2f}"
+        peak = f"{memory[name] / 1e6:.0f} MB | {memory[name] / memory['tinygpt']:.2f}"
+        print(f"| {name} | {ms} | {peak if name != 'products' else '|'} |")
+    estimate = sum(training_memory(config, B).values())
+    print(f"\nThe estimate of tinygpt's peak was {estimate / 1e6:.0f} MB.")
     share = statistics.median(times["products"]) / ours
     print(f"Matrix products take {share:.0%} of tinygpt's step.")
     if options.json:

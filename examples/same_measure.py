@@ -39,8 +39,8 @@ def report(model, text):
     print(f"{size:,} parameters, validation loss {loss:.2f} nats per character")
 
     def next_logits(ids, cache):
-        return model(ids).data[:, -1], cache
+        return model(ids).data[:, -1]
 
     newline = text.tokenizer.encode_array("\n")[None]
-    ids = generate(next_logits, newline, 150, BLOCK_SIZE, use_cache=False)
+    ids = generate(next_logits, newline, 150, BLOCK_SIZE)
     print(text.tokenizer.decode(ids[0]))

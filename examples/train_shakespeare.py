@@ -5,6 +5,7 @@
     python examples/train_shakespeare.py --text my.txt --out runs/mine
     python examples/train_shakespeare.py --text play                  # built in: needs no network
     python examples/train_shakespeare.py --resume runs/mine           # go on where it stopped
+    python examples/train_shakespeare.py --n-layer 12 --memory        # how much it would need
 
 A run writes into its folder: log.jsonl (a line per evaluation), checkpoint/ (its last state, from
 which --resume goes on), best/ (the weights with the lowest validation loss), sample.txt, and
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -23,6 +25,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -34,6 +37,7 @@ from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoin
 from tinygpt.backend import resolve_device, threads, to_numpy
 from tinygpt.commands import plot
 from tinygpt.commands.command_line import Parser, natural, positive, run
+from tinygpt.memory import training_memory
 from tinygpt.optim import Optimizer, warmup_cosine
 from tinygpt.parallel import micro_batch_count
 from tinygpt.tokenizers import BPE, Char, from_dict
@@ -76,7 +80,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-MODEL_FIELDS = [field.name for field in fields(GPTConfig) if field.name != "vocab_size"]
+MODEL_FIELDS = [  # all but one that comes from the text, and one that is for loaded models
+    field.name for field in fields(GPTConfig) if field.name not in ("vocab_size", "rope_scaling")
+]
 CHANGEABLE = {"steps", "eval_interval", "save_interval", "text"}  # when a run goes on
 BAD_STEPS = 10  # in a row with a loss or gradient that is not finite: then a run gives up
 
@@ -125,6 +131,10 @@ def main(argv: list[str] | None = None) -> None:
     # The model and what trains it.
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **model_options(settings))
     B, T, steps = settings["batch_size"], config.block_size, settings["steps"]
+    needed = memory_needed(config, B, text)
+    if "memory" in options:
+        say_memory(needed)
+        return
     model = GPT(config, rng=settings["seed"], device=device)
     optimizer = make_optimizer(model, settings)
     loader = data.Loader(train_tokens, T, B, seed=settings["seed"])
@@ -143,6 +153,8 @@ def main(argv: list[str] | None = None) -> None:
     n_parameters = sum(p.size for p in model.parameters())
     where = f"{threads()} threads" if device == "cpu" else "the GPU"
     say(f"{n_parameters:,} parameters, {steps:,} steps of {B} x {T} tokens on {where}, into {out}")
+    if device == "cpu":
+        say(f"{sum(needed.values()) / 1e6:,.0f} MB of memory at the peak (--memory says for what)")
 
     def save() -> None:
         state = optimizer.state_dict()
@@ -271,6 +283,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add("--out", metavar="DIR", help="a folder for this run (default: a new one in runs/)")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
     add("--time-limit", type=positive(float), metavar="SECONDS", help="save and stop after this")
+    add("--memory", action="store_true", help="say how much memory a CPU would need, and stop")
     add("--steps", type=positive(int))
     add("--batch-size", type=positive(int), help="sequences per step")
     add("--lr", type=positive(float), help="peak learning rate (with Muon: that of the matrices)")
@@ -288,17 +301,20 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     group = parser.add_argument_group("the model (see GPTConfig)")
     for name in MODEL_FIELDS:
         kind = get_type_hints(GPTConfig)[name]
+        kind = get_args(kind)[0] if isinstance(kind, types.UnionType) else kind  # without its None
         option = "--" + name.replace("_", "-")
         if kind is bool:
             group.add_argument(option, action=argparse.BooleanOptionalAction)
-        elif get_origin(kind) is not None and isinstance(get_args(kind)[0], str):
+        elif get_origin(kind) is tuple:
+            group.add_argument(option, type=int, nargs="+", metavar="N")
+        elif get_origin(kind) is not None:
             group.add_argument(option, choices=get_args(kind))
         else:
-            group.add_argument(option, type=float if kind is float else int)
+            group.add_argument(option, type=kind)
     options = vars(parser.parse_args(argv))
 
     if "resume" in options:
-        fixed = set(options) - CHANGEABLE - {"resume", "device", "time_limit"}
+        fixed = set(options) - CHANGEABLE - {"resume", "device", "time_limit", "memory"}
         if fixed:
             names = ", ".join("--" + name.replace("_", "-") for name in sorted(fixed))
             parser.error(f"a run that goes on keeps its settings, so --resume cannot have {names}")
@@ -314,7 +330,7 @@ def fresh_settings(options: dict[str, Any]) -> dict[str, Any]:
     return {"save_interval": settings["eval_interval"], **settings}
 
 
-NOT_SETTINGS = {"preset", "device", "out", "resume", "time_limit"}
+NOT_SETTINGS = {"preset", "device", "out", "resume", "time_limit", "memory"}
 
 
 def model_options(settings: dict[str, Any]) -> dict[str, Any]:
@@ -487,6 +503,21 @@ def why_not_finite(model: GPT, loss: float, progress: Progress, out: Path) -> st
         f"({what_is_not_finite(model, loss)}); nothing of them was saved: try a lower --lr, from "
         f"the start or with the checkpoint in {out}"
     )
+
+
+def memory_needed(config: GPTConfig, batch_size: int, text: str) -> dict[str, int]:
+    """{what: bytes} at the peak of a run on a CPU, as measured with the built-in texts."""
+    needed = training_memory(config, batch_size)
+    needed["text and tokens"] = 4 * len(text)
+    if importlib.util.find_spec("matplotlib") is not None:
+        needed["matplotlib, for the picture at the end"] = 27_000_000
+    return needed
+
+
+def say_memory(needed: dict[str, int]) -> None:
+    """A line for each kind of memory, and the sum."""
+    for what, size in {**needed, "in all, at the peak": sum(needed.values())}.items():
+        say(f"{size / 1e6:10,.1f} MB  {what}")
 
 
 def write_sample(out: Path, tokenizer: BPE | Char) -> None:

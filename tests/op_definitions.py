@@ -35,6 +35,18 @@ def embedding(ids, w):
     return np.reshape([w[i] for i in ids.flat], (*ids.shape, w.shape[1]))
 
 
+def dispatch(x, order):
+    k = len(order) // len(x)
+    return np.array([x[j // k] for j in order])
+
+
+def combine(x, gates, order):
+    y = np.zeros((len(gates), x.shape[1]))
+    for j, (n, i) in zip(order, np.array([divmod(j, gates.shape[1]) for j in order]), strict=True):
+        y[n] += gates[n, i] * x[list(order).index(j)]
+    return y
+
+
 def dropout(x, p, rng, first=0):
     return x * keep_mask(x.shape, p, rng, first) / (1 - p)
 
@@ -58,8 +70,9 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
 
 
 def scaled_dot_product_attention(
-    q, k, v, attn_mask=True, is_causal=False, scale=None, dropout_p=0.0, rng=None, first=0
-):
+    q, k, v, attn_mask=True, q_sinks=None, is_causal=False, window=math.inf, sinks=0, scale=None,
+    softcap=None, dropout_p=0.0, rng=None, first=0,
+):  # fmt: skip
     """One query at a time: which keys may it see, how well do they match, what do they say."""
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
     allowed = np.broadcast_to(attn_mask, (B, H, T, S))
@@ -69,9 +82,15 @@ def scaled_dot_product_attention(
     y = np.zeros_like(q)
     for b, h, t in np.ndindex(B, H, T):
         g = h // (H // G)
-        seen = [s for s in range(S) if allowed[b, h, t, s] and (s <= t + S - T or not is_causal)]
+        back = [t + S - T - s for s in range(S)]  # how far back a key stands
+        seen = [s for s in range(S) if allowed[b, h, t, s] and (back[s] >= 0 or not is_causal)]
+        seen = [s for s in seen if back[s] < window or s < sinks]
         if seen:
-            scores = k[b, g, seen] @ q[b, h, t] * (1 / math.sqrt(D) if scale is None else scale)
+            asks = [q_sinks if s < sinks and q_sinks is not None else q for s in seen]
+            scores = np.array([k[b, g, s] @ a[b, h, t] for s, a in zip(seen, asks, strict=True)])
+            scores = scores * (1 / math.sqrt(D) if scale is None else scale)
+            if softcap is not None:
+                scores = softcap * np.tanh(scores / softcap)
             y[b, h, t] = softmax(scores) * weights[b, h, t, seen] @ v[b, g, seen]
     return y
 
@@ -90,6 +109,7 @@ DEFINITIONS = {
     "relu": each(lambda x: max(x, 0)),
     "relu2": each(lambda x: max(x, 0) ** 2),
     "silu": each(lambda x: x / (1 + math.exp(-x))),
+    "softcap": lambda x, cap: each(lambda z: cap * math.tanh(z / cap))(x),
     "gelu": each(lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2),
     "gelu_tanh": each(
         lambda x: x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
@@ -110,6 +130,8 @@ DEFINITIONS = {
     "log_softmax": lambda x, axis=-1: np.log(softmax(x, axis)),
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
+    "dispatch": dispatch,
+    "combine": combine,
     "dropout": dropout,
     "rope": rope,
     "cross_entropy": cross_entropy,

@@ -1,6 +1,8 @@
 """What the tape is held to: gradients of networks, and what arrives where."""
 
 import sys
+import threading
+import time
 
 import numpy as np
 from op_checks import assert_close, assert_same, check_gradient, check_leaves_inputs_alone
@@ -44,13 +46,70 @@ def tape(_):
 
 
 def gathered(_):
-    """gather_gradients adds up what two uses of a leaf give."""
+    """gather_gradients adds up what two uses of a leaf give, whole and in parts."""
     x = tinygpt.Tensor(Draw(0)(3), requires_grad=True)
-    with sys.modules["tinygpt.tensor"].gather_gradients() as found:
+    w = tinygpt.Tensor(Draw(1)(5, 2), requires_grad=True)
+    with sys.modules["tinygpt.gather"].gather_gradients() as found:
         (x * x).sum().backward()
         x.sum().backward()
+        for _ in range(2):
+            F.embedding(np.array([4, 0, 4]), w).sum().backward()
     assert_close(found[x], 2 * x.data + 1)
+    assert_close(found[w], np.array([2.0, 0, 0, 0, 4])[:, None] * np.ones((5, 2)))
     assert x.grad is None
+
+
+def in_turn(_):
+    """Two threads add to a large leaf in one order, whichever of them is slow."""
+    gather = sys.modules["tinygpt.gather"]
+    leaf = tinygpt.Tensor(np.ones(gather.LARGE), requires_grad=True)
+
+    def two():
+        turns = gather.Turns(2)
+        return turns, [gather.GatheredInTurn(turns, i) for i in range(2)]
+
+    _, gathered = two()
+    for i, number in ((0, 1.0), (1, 2.0), (0, 3.0), (1, 4.0)):
+        gathered[i].add(leaf, np.full(leaf.shape, number))
+    assert_same(leaf.grad, np.full(leaf.shape, 10.0))
+    assert gathered == [{}, {}]
+
+    class Log(list):
+        def __getitem__(self, where):
+            return 0
+
+        def __setitem__(self, where, numbers):
+            self.append(int(numbers))
+
+    for slow in range(2):
+        leaf.grad = Log()
+        turns, gathered = two()
+
+        def work(i, turns=turns, gathered=gathered, slow=slow):
+            for number in range(3 if i else 2):
+                time.sleep(0.002 * (i == slow))
+                gathered[i].add(leaf, np.array(10 * number + i))
+            turns.leave(i)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert list.copy(leaf.grad) == [0, 1, 10, 11, 21]
+
+
+def table(_):
+    """A table gets the same gradient in parts as it gets whole."""
+    for op, inputs in (
+        (tinygpt.ops.embedding, [np.array([[4, 0, 4], [2, 4, 1]]), Draw(1)(5, 2)]),
+        (tinygpt.ops.linear_cross_entropy, [Draw(0)(3, 2), Draw(1)(5, 2), np.array([4, -1, 0])]),
+    ):
+        y, backward = op(*inputs)
+        dy, found = np.cos(1 + y), np.zeros((5, 2))
+        for where, numbers in backward(dy, in_parts=True)[1]:
+            found[where] += numbers
+        assert_close(found, backward(dy)[1])
 
 
 def parts(_):

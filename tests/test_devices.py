@@ -110,6 +110,11 @@ MODELS = {
         "position": "rope", "norm": "rms_norm", "activation": "relu2", "qk_norm": True,
         "bias": False,
     },
+    "sinks": {
+        "position": "rope", "window": 2, "sinks": 1, "qk_norm": True, "qk_norm_weight": True,
+        "attn_softcap": 2.0, "logit_softcap": 3.0, "activation": "geglu", "head_dim": 6,
+    },
+    "mixture": {"n_expert": 4, "n_inner": 5, "activation": "swiglu", "dropout": 0.2},
     "sinusoidal": {"position": "sinusoidal", "activation": "silu"},
     "none": {"position": "none", "activation": "relu"},
 }  # fmt: skip
@@ -218,6 +223,16 @@ def test_generate(cuda, position, use_cache):
     np.testing.assert_array_equal(
         there.generate(to_device(ids, "cuda"), 12, use_cache=use_cache), written[0]
     )
+
+
+@all_models
+def test_generate_from_unequal_prompts_and_score(cuda, options):
+    here, there = pair(cuda, **options)
+    prompts = [[1, 2, 3, 4, 5], [6], [7, 8]]
+    written = [model.generate(prompts, 12, min_p=0.01) for model in (here, there)]
+    for expected, found in zip(*written, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert_close(there.score(written[0][0]), here.score(written[0][0]), 1e-5)
 
 
 def test_ids_are_checked_wherever_they_are(cuda):

@@ -117,3 +117,24 @@ def test_attention_without_rng_drops_nothing():
         plain = F.scaled_dot_product_attention(q, q, q, is_causal=causal)
         same = F.scaled_dot_product_attention(q, q, q, is_causal=causal, dropout_p=0.5)
         np.testing.assert_array_equal(plain.data, same.data)
+
+
+def test_a_window_needs_causal_attention():
+    x = Tensor(normal(1, 2, 3, 4))
+    with pytest.raises(ValueError, match="a window reaches back .* needs is_causal=True"):
+        F.scaled_dot_product_attention(x, x, x, window=2)
+
+
+def test_attention_learns_through_the_queries_of_the_sinks():
+    q, k, v, q_sinks = (normal(1, 2, 7, 4, seed=i) for i in range(4))
+
+    def f(q, k, v, q_sinks):
+        return F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, window=3, sinks=2, q_sinks=q_sinks, softcap=2.0
+        )
+
+    gradcheck(f, q, k, v, q_sinks)
+    expected, _ = ops.scaled_dot_product_attention(
+        q, k, v, None, q_sinks, is_causal=True, window=3, sinks=2, softcap=2.0
+    )
+    np.testing.assert_array_equal(f(q, k, v, q_sinks).data, expected)

@@ -1,10 +1,13 @@
 """Generation: which token comes next, with and without a cache."""
 
+import itertools
+
 import numpy as np
 import pytest
 from small_gpt import SIZES, small_gpt
 
-from tinygpt.generate import generate, sample
+from tinygpt.generate import generate, stream
+from tinygpt.gpt.cache import KVCache
 
 BLOCK_SIZE = SIZES["block_size"]  # 7
 
@@ -44,12 +47,24 @@ def test_with_a_cache_only_new_tokens_are_computed():
     seen = []
 
     def spy(ids, cache):
-        seen.append((ids.shape[1], cache is not None))
+        seen.append((len(ids), ids.shape[1], *cache.lengths))
         return model._next_logits(ids, cache)
 
-    generate(spy, prompt(T=5), 7, BLOCK_SIZE)
-    fresh, grown = (3, False), (1, True)  # at 8 tokens the newest 3 are kept
-    assert seen == [(5, False), grown, grown, fresh, grown, grown, grown]
+    def cache(B):
+        return KVCache(model.config, B, model.wte.weight.data)
+
+    generate(spy, prompt(T=5), 7, BLOCK_SIZE, cache=cache(1))
+    assert [T for _, T, _ in seen] == [5, 1, 1, 3, 1, 1, 1]  # at 8 tokens the newest 3 are kept
+    assert [held for *_, held in seen] == [0, 5, 6, 0, 3, 4, 5]
+
+    seen.clear()  # each row by itself where they differ, together where they do not
+    generate(spy, [prompt(T=5)[0], prompt(T=4)[0], prompt(T=4)[0]], 4, BLOCK_SIZE, cache=cache(3))
+    assert seen == [
+        (1, 5, 0), (2, 4, 0, 0),
+        (3, 1, 5, 4, 4),
+        (3, 1, 6, 5, 5),
+        (1, 3, 0), (2, 1, 6, 6),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
@@ -111,6 +126,102 @@ def test_what_cannot_be_generated(arguments, message):
         small_gpt().generate(*arguments)
 
 
+# ---- prompts of different lengths ---------------------------------------------------------------
+
+OPTIONS = {
+    "gpt2": {},
+    "llama": {"position": "rope", "norm": "rms_norm", "activation": "swiglu", "n_kv_head": 1},
+    "sinusoidal": {"position": "sinusoidal", "qk_norm": True},
+    "none": {"position": "none", "tie_weights": False},
+}
+UNEQUAL = [[3], [1, 2, 3, 4, 5, 6, 7, 8, 9], [5, 5], [0, 1, 2, 3, 4, 5], [6, 7]]
+CHOICES = {
+    "greedy": {"temperature": 0},
+    "sampled": {"temperature": 1.5, "top_k": 9, "min_p": 0.01},
+    "penalised": {"temperature": 0, "repetition_penalty": 1.3},
+    "stopped": {"temperature": 2.0, "stop": [4, 9]},
+}
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_prompt_among_others_gets_what_it_gets_alone(options, choice, use_cache):
+    """Token for token, past block_size for every row at another time."""
+    model = small_gpt(**options)
+    rng = np.random.default_rng(7)
+    together = model.generate(UNEQUAL, 20, rng=7, use_cache=use_cache, **choice)
+    assert isinstance(together, list)
+    for prompt, found in zip(UNEQUAL, together, strict=True):
+        alone = model.generate([prompt], 20, rng=rng, use_cache=not use_cache, **choice)
+        np.testing.assert_array_equal(found, alone[0])
+        assert found[: len(prompt)].tolist() == prompt
+        if "stop" not in choice:
+            assert len(found) == len(prompt) + 20
+    if "stop" in choice:
+        new = [len(row) - len(prompt) for prompt, row in zip(UNEQUAL, together, strict=True)]
+        assert len(set(new)) > 1
+
+
+def test_rows_of_one_prompt_differ():
+    found = small_gpt().generate([[1, 2]] * 4, 10, temperature=2.0)
+    assert len({tuple(row) for row in found.tolist()}) == 4
+
+
+def test_prompts_of_one_length_are_an_array():
+    model = small_gpt()
+    found = model.generate([[1, 2], [3, 4]], 3)
+    assert found.shape == (2, 5)
+    np.testing.assert_array_equal(model.generate((np.array([1, 2]), [3, 4]), 3), found)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([[1, 2], []], r"ids\[1\] is empty"),
+        ([[1, 2], [11]], r"ids\[1\] holds 11"),
+        ([[1, 2], [[3]]], r"ids\[1\] must be one or more ids in a row, not \(1, 1\)"),
+        ([[1, 2], 3], r"ids\[1\] must be one or more ids in a row, not \(\)"),
+        ([[1, 2], ["a"]], r"ids\[1\] must be integers"),
+    ],
+)
+def test_prompts_that_cannot_be_gone_on_from(ids, message):
+    with pytest.raises(ValueError, match=message):
+        small_gpt().generate(ids, 1)
+
+
+# ---- a stream -----------------------------------------------------------------------------------
+
+
+def test_generate_is_made_of_stream():
+    model = small_gpt()
+    steps = list(model.stream([[1, 2], [3, 4]], 9, rng=3, top_k=5))
+    assert [step.shape for step in steps] == [(2,)] * 9
+    found = model.generate([[1, 2], [3, 4]], 9, rng=3, top_k=5)
+    np.testing.assert_array_equal(np.stack(steps, axis=1), found[:, 2:])
+
+
+def test_a_stream_computes_a_token_when_it_is_asked_for():
+    asked = []
+
+    def next_logits(ids, cache):
+        asked.append(len(ids[0]))
+        return counting(ids, cache)
+
+    tokens = stream(next_logits, np.array([[1]]), 100, 100)
+    assert asked == []
+    assert [int(token[0]) for token in itertools.islice(tokens, 3)] == [2, 3, 4]
+    assert asked == [1, 2, 3]
+
+
+def test_a_stream_complains_before_its_first_token():
+    for options in ({"top_k": 0}, {"stop": 11}, {"rng": "x"}):
+        with pytest.raises(ValueError, match="must|holds"):
+            small_gpt().stream([[1]], 3, **options)
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        small_gpt().stream([[1]], -1)
+
+
 # ---- from a function ----------------------------------------------------------------------------
 
 
@@ -118,76 +229,33 @@ def counting(ids, cache):
     """After token n comes n + 1, nearly always."""
     logits = np.zeros((len(ids), 10))
     logits[np.arange(len(ids)), (ids[:, -1] + 1) % 10] = 50
-    return logits, cache
+    return logits
 
 
 def test_stop():
     """A row is done when it has the token, and then filled up with it."""
     ids = np.array([[5], [2], [7]])
-    found = generate(counting, ids, 20, 100, stop=8)
+    found = generate(counting, ids, 20, 100, stop=[8])
     np.testing.assert_array_equal(
         found,
         [[5, 6, 7, 8, 8, 8, 8], [2, 3, 4, 5, 6, 7, 8], [7, 8, 8, 8, 8, 8, 8]],
     )  # ended when the last row was done
 
 
+def test_several_stops():
+    """Each row is filled up with the one that it met, and a list of rows is not filled up."""
+    ids = np.array([[5], [2]])
+    found = generate(counting, ids, 20, 100, stop=[4, 8])
+    np.testing.assert_array_equal(found, [[5, 6, 7, 8], [2, 3, 4, 4]])
+    found = generate(counting, list(ids), 20, 100, stop=[4, 8])
+    assert [row.tolist() for row in found] == [[5, 6, 7, 8], [2, 3, 4]]
+
+
 def test_a_stop_in_the_prompt_does_not_stop():
-    np.testing.assert_array_equal(generate(counting, np.array([[8]]), 2, 100, stop=8), [[8, 9, 0]])
+    np.testing.assert_array_equal(
+        generate(counting, np.array([[8]]), 2, 100, stop=[8]), [[8, 9, 0]]
+    )
 
 
 def test_max_new_tokens():
     np.testing.assert_array_equal(generate(counting, np.array([[1]]), 3, 2), [[1, 2, 3, 4]])
-
-
-P = np.array([0.4, 0.1, 0.3, 0.15, 0.05])
-
-
-def shares(n=20_000, **options):
-    """How often each token is drawn from P."""
-    tokens = sample(np.log(P)[None].repeat(n, axis=0), rng=0, **options)
-    return np.bincount(tokens, minlength=len(P)) / n
-
-
-@pytest.mark.parametrize(
-    ("options", "weights"),
-    [
-        ({}, P),
-        ({"temperature": 0.5}, P**2),
-        ({"temperature": 2.0}, P**0.5),
-        ({"top_k": 1}, [1, 0, 0, 0, 0]),
-        ({"top_k": 2}, [0.4, 0, 0.3, 0, 0]),
-        ({"top_k": 99}, P),
-        ({"top_p": 0.3}, [1, 0, 0, 0, 0]),
-        ({"top_p": 0.45}, [0.4, 0, 0.3, 0, 0]),
-        ({"top_p": 0.8}, [0.4, 0, 0.3, 0.15, 0]),
-        ({"top_p": 1.0}, P),
-        ({"top_k": 3, "top_p": 0.8}, [0.4, 0, 0.3, 0, 0]),  # 0.8 of what top_k left: 0.68
-        ({"top_p": 0.55, "temperature": 0.5}, [1, 0, 0, 0, 0]),  # its share is 0.56 of the squares
-        ({"temperature": 0.0}, [1, 0, 0, 0, 0]),
-        ({"temperature": 1e-4}, [1, 0, 0, 0, 0]),
-    ],
-)
-def test_sampling(options, weights):
-    weights = np.asarray(weights, float)
-    weights /= weights.sum()
-    found = shares(**options)
-    assert not found[weights == 0].any()
-    assert abs(found - weights).max() < 0.015  # four standard deviations
-
-
-def test_rows_are_drawn_by_themselves():
-    logits = np.log(np.array([[0.5, 0.5, 1e-30], [1e-30, 0.5, 0.5]])).repeat(1000, axis=0)
-    tokens = sample(logits, rng=0)
-    assert set(tokens[:1000]) == {0, 1}
-    assert set(tokens[1000:]) == {1, 2}
-    assert 0.4 < (tokens[:1000] == 1).mean() < 0.6
-
-
-def test_impossible_tokens_are_never_drawn():
-    logits = np.array([[-np.inf, 0.0, -np.inf, 0.0]]).repeat(1000, axis=0)
-    assert set(sample(logits, rng=0)) == {1, 3}
-
-
-def test_logits_that_are_not_numbers_are_an_error():
-    with pytest.raises(ValueError, match="nan"):
-        sample(np.array([[0.0, np.nan]]))

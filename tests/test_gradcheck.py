@@ -268,5 +268,5 @@ def test_an_error_in_the_function_itself_is_shown():
 
     with pytest.raises(KeyError, match="in the network"):
         gradcheck(broken, SMALL)
-    with pytest.raises(TypeError, match="returns one Tensor, not list"):
+    with pytest.raises(TypeError, match="a tuple of Tensors, not list"):
         gradcheck(lambda x: [Tensor(np.ones(2))], SMALL)

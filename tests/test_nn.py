@@ -178,3 +178,22 @@ def test_ignored_ids():
     for bad in (-2, 5):
         with pytest.raises(ValueError, match=f"targets holds {bad}"):
             check_ids("targets", [-1, bad], 5, ignored=-1)
+
+
+# ---- weights about to be loaded -----------------------------------------------------------------
+
+
+def test_weights_that_take_no_memory():
+    layer = nn.Linear(1 << 20, 1 << 20, nn.NoWeights(), bias=False, dtype="float64")  # 8 TB
+    assert (layer.weight.shape, layer.weight.dtype) == ((1 << 20, 1 << 20), "float64")
+    assert not layer.weight.data.flags.writeable
+    assert layer.weight.data.strides == (0, 0)
+
+
+def test_make_room_for_them():
+    layer = nn.Linear(3, 4, nn.NoWeights(), dtype="float32")
+    bias = layer.bias.data
+    nn.make_room(layer)
+    layer.weight.data[...] = 2
+    assert (layer.weight.shape, layer.weight.dtype) == ((3, 4), "float32")
+    assert layer.bias.data is bias

@@ -16,7 +16,7 @@ from op_checks import (
     with_dtype,
 )
 from planting import plant
-from tape_checks import gathered, parts, tape
+from tape_checks import gathered, in_turn, parts, table, tape
 
 from tinygpt.cases import cases
 
@@ -82,6 +82,8 @@ BUGS = [
     ("ops.pointwise", "y > 0", "y >= 0", gradient),
     ("ops.pointwise", "dx *= 2", "dx *= 1", gradient),
     ("ops.pointwise", "s + y * (1 - s)", "s + s * (1 - s)", gradient),
+    ("ops.pointwise", "1 - share * share", "1 - y * y", gradient),
+    ("ops.pointwise", "y = y * cap", "pass", value),
     ("ops.pointwise", "return (dy * y,)", "return (np.multiply(dy, y, out=dy),)", gradient),
     ("ops.gelu", "dx *= 6 * K * A", "dx *= 2 * K * A", gradient),
     ("ops.gelu", "dx *= 1 - gate", "dx *= gate", gradient),
@@ -107,6 +109,12 @@ BUGS = [
     ("ops.shapes", "np.concatenate(dys, axis", "np.concatenate(dys[::-1], axis", gradient),
     ("ops.shapes", "np.where(condition, dy, 0.0)", "np.where(condition, 0.0, dy)", gradient),
     ("ops.embedding", "dw[used] = hot @ dy", "dw[ids.reshape(-1)] += dy", gradient),
+    ("ops.dispatch", "copies[order] = dy", "copies[...] = dy", gradient),
+    ("ops.dispatch", "C).sum(axis=1)", "C).mean(axis=1)", gradient),
+    ("ops.dispatch", "x[order // k]", "x[order % N]", value),
+    ("ops.dispatch", "copies[order] = x", "copies = x[order]", value),
+    ("ops.dispatch", "gates[:, :, None] * dy", "dy", gradient),
+    ("ops.dispatch", "-1)[order]", "-1)", gradient),
     # probabilities
     ("ops.softmax", "dx -= y * dx.sum(axis=axis, keepdims=True)", "dx *= 0", gradient),
     ("ops.softmax", "dx -= y * dx.sum(axis=axis, keepdims=True)", "pass", gradient),
@@ -121,7 +129,7 @@ BUGS = [
     ("ops.cross_entropy", "dlogits[at] -= scale", "dlogits[at] -= 1", gradient),
     ("ops.cross_entropy", "np.maximum(counted.sum(), 1)", "np.int64(2)", dtype),
     ("ops.linear_cross_entropy", "e[at] -= total", "e[at] -= 1", gradient),
-    ("ops.linear_cross_entropy", "(rows * factor)", "rows", gradient),
+    ("ops.linear_cross_entropy", "scaled = rows * factor", "scaled = rows", gradient),
     ("ops.linear_cross_entropy", "(e @ w) * factor", "np.multiply(e, factor, out=e) @ w", inputs),
     # norms, dropout, rope
     ("ops.layer_norm", "np.full(C, 1 / C, x.dtype, like=x)", "np.full(C, 1 / C)", dtype),
@@ -139,8 +147,8 @@ BUGS = [
     ("ops.rope", "y1 -= x2 * sin", "y1 -= y2 * sin", value),
     # attention
     (ATTENTION, "1 / math.sqrt(D)", "1", value),
-    (ATTENTION, "dq_block, scale, out", "dq_block, 1, out", gradient),
-    (ATTENTION, "@ q_block", "@ q_block * scale", gradient),
+    (ATTENTION, "dq_block, scale, out=dqs[", "dq_block, 1, out=dqs[", gradient),
+    (ATTENTION, "ds.swapaxes(-1, -2) @", "ds.swapaxes(-1, -2) * scale @", gradient),
     (ATTENTION, "ds -= delta", "pass", gradient),
     (ATTENTION, "(dy_over * y_block)", "(dy_block * y_block)", gradient),
     (ATTENTION, "drop(dy_over @ vT[..., keys], rows, keys)", "dy_over @ vT[..., keys]", gradient),
@@ -148,28 +156,53 @@ BUGS = [
     (ATTENTION, "dk[:, :, keys] += dk_block", "dk[:, :, keys] = dk_block", gradient),
     (ATTENTION, "ds *= e", "ds *= np.where(e > 0, e, 1)", gradient),
     (ATTENTION, "ds *= e", "ds = np.multiply(ds, e, out=e)", inputs),
-    (ATTENTION, "@ q_block", "[..., :T] @ q_block[:, :, :T]", gradient),
-    (ATTENTION, "keys, e, total in rev", "keys, _, total in rev", gradient),
+    (ATTENTION, "ds.swapaxes(-1, -2) @ q_block",
+     "ds[:, :, :T].swapaxes(-1, -2) @ q_block[:, :, :T]", gradient),
+    (ATTENTION, "keys, e, total, slope in rev", "keys, _, total, slope in rev", gradient),
     (ATTENTION, "offset = H // G, S - T", "offset = H // G, 0", value),
     (ATTENTION, "start + offset - edge, d", "start + offset - edge + 1, d", value),
     (ATTENTION, "s -= np.maximum(largest, lowest)", "s -= largest", value),
+    (ATTENTION, "offset - window + 1", "offset - window + 2", value),
+    (ATTENTION, "keys > t - window", "keys >= t - window", value),
+    (ATTENTION, "| (keys < sinks)", "", value),
+    (ATTENTION, "(keys <= t) & ", "", value),
+    (ATTENTION, "begin = max(sinks, begin)", "begin = max(0, begin)", value),
+    (ATTENTION, "empty_like if window is None else np.zeros_like", "empty_like", gradient),
+    (ATTENTION, "ds *= slope", "pass", gradient),
+    (ATTENTION, "slope = 1 - s * s", "slope = 1 - s * s * softcap", gradient),
+    (ATTENTION, "ds[..., :sinks] = 0", "pass", gradient),
+    (ATTENTION, "scale, out=dqs_sinks", "1, out=dqs_sinks", gradient),
+    (ATTENTION, "dk[:, :, met] +=", "dk[:, :, met] -=", gradient),
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),
     ("tensor", "(-node.number, node)", "(node.number, node)", tape),
-    ("tensor", "leaf.grad += dx", "leaf.grad = dx", tape),
-    ("tensor", "leaf.grad[...] = dx", "leaf.grad = dx", tape),
+    ("gather", "leaf.grad[where] += numbers", "leaf.grad[where] = numbers", tape),
+    ("gather", "leaf.grad = np.zeros_like", "leaf.grad = np.ones_like", tape),
     ("tensor", "None else (node, slot)", "None else (node, 0)", tape),
     ("tensor", "dys[slot] = np.zeros(", "dys[slot] = np.ones(", tape),
-    ("tensor", "needs=[source is not None", "needs=[source is None", tape),
-    ("tensor", "gradients[leaf] + dx if", "dx if", gathered),
-    ("vjp", "found[leaf] + dx", "dx", tape),
+    ("tensor", "[source is not None for", "[source is None for", tape),
+    ("vjp", "found[leaf][where] += numbers", "found[leaf][where] = numbers", tape),
     ("vjp", "keep_graph=True", "keep_graph=False", tape),
+    ("gather", "self[leaf] + dx if", "dx if", gathered),
+    ("gather", "dx[where] += numbers", "dx[where] -= numbers", gathered),
+    ("gather", "leaf.grad[where] += numbers", "leaf.grad[where] = numbers", in_turn),
+    ("gather", "leaf.grad = np.zeros_like(leaf.data)", "leaf.grad = 1 * leaf.data", in_turn),
+    ("gather", "self.last.get(leaf, 0)", "0", in_turn),
+    ("gather", "default=math.inf) > number", "default=math.inf) >= 0", in_turn),
+    ("ops.embedding", "[(used, hot @ dy)]", "[(used, dy[: len(used)])]", table),
+    ("ops.linear_cross_entropy", "yield part, e[:, part].T", "yield part, -e[:, part].T", table),
     ("functional", "key.row * (x.size // len(x))", "key.row", parts),
     ("functional", "q.shape[2] * k.shape[2]", "q.shape[2]", parts),
 ]  # fmt: skip
 
-RED = (AssertionError, ValueError, RuntimeError, RuntimeWarning)  # not NameError: that is a typo
+RED = (
+    AssertionError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    RuntimeWarning,
+)  # not NameError: that is a typo
 
 
 def check_all(path, check):

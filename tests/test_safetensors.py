@@ -167,6 +167,48 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == [file]
 
 
+# ---- one array at a time -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1, 20, 1 << 22])
+def test_a_reader_gives_what_load_gives(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(safetensors, "BLOCK", block)
+    arrays = example() | {"row": np.arange(7.0), "three": np.arange(60.0).reshape(5, 4, 3)}
+    safetensors.save(tmp_path / "f", arrays)
+    reader = safetensors.Reader(tmp_path / "f")
+    loaded = safetensors.load(tmp_path / "f")
+    assert list(reader.arrays) == list(loaded)
+    for name, array in loaded.items():
+        assert reader.arrays[name][1] == array.shape
+        if array.ndim:
+            found = np.empty_like(array)
+            reader.read(name, found)
+            np.testing.assert_array_equal(found, array)
+            turned = np.empty(array.shape[::-1])  # a view, of another dtype
+            reader.read(name, turned.T)
+            np.testing.assert_array_equal(turned.T, array)
+    ((_, number),) = reader.blocks("number")
+    assert number.tolist() == [2.5]
+
+
+def test_a_reader_widens_bfloat16(tmp_path):
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    file = tmp_path / "bf16.safetensors"
+    file.write_bytes(build({"w": entry("BF16", [256, 256], [0, 1 << 17])}, bits.tobytes()))
+    w = np.empty((256, 256), "float32")
+    safetensors.Reader(file).read("w", w)
+    np.testing.assert_array_equal(w.view("uint32"), safetensors.load(file)["w"].view("uint32"))
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path):
+    file = tmp_path / "f.safetensors"
+    safetensors.save(file, {"w": np.zeros(4)})
+    reader = safetensors.Reader(file)
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="f.safetensors: array 'w' ends too early"):
+        reader.read("w", np.empty(4))
+
+
 # ---- the reference implementation ---------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from small_gpt import small_batch, small_gpt
 from tinygpt import AdamW, Tensor, accumulate_gradients, apply, gradcheck, no_grad
 from tinygpt import functional as F
 from tinygpt.backend import thread_map
-from tinygpt.tensor import enable_grad, gather_gradients
+from tinygpt.gather import gather_gradients
+from tinygpt.tensor import enable_grad
 
 
 def normal(*shape, seed=0):

@@ -102,6 +102,9 @@ COMMANDS = {  # what is typed after python -m tinygpt
     "generate BEST --temperature -1": "temperature must be at least 0, not -1.0",
     "generate BEST --top-k 0": "top_k must be at least 1, not 0",
     "generate BEST --top-p 2": "top_p must be above 0 and at most 1, not 2.0",
+    "generate BEST --min-p 0": "min_p must be above 0 and at most 1, not 0.0",
+    "generate BEST --repetition-penalty 0": "repetition_penalty must be above 0, not 0",
+    "generate BEST --stop=": "a stop string must be a text of at least one character",
     "generate BEST --max-new-tokens -1": "--max-new-tokens: -1 is not a whole number from 0 up",
     "generate BEST --seed -1": "--seed: -1 is not a whole number from 0 up",
     "generate BEST --prompt Z": "the character 'Z' (U+005A) at offset 0 (line 1, column 1)",
@@ -111,6 +114,11 @@ COMMANDS = {  # what is typed after python -m tinygpt
     "generate TAMPERED/checkpoint": "is damaged: its sha256",
     "generate MIXED": "a model of 3 tokens, and a tokenizer of 4: they do not belong together",
     "generate MISFIT": "does not hold a GPT",
+    "perplexity BEST": "the following arguments are required: file",
+    "perplexity BEST missing.txt": "missing.txt: No such file",
+    "perplexity BEST empty.txt": "empty.txt has 0 tokens, and two are the least that can be scored",
+    "perplexity BEST TEXT --stride 0": "--stride: 0 is not a whole number above 0",
+    "perplexity BEST TEXT --stride 100": "stride must be between 1 and block_size=",
 }
 
 
@@ -271,6 +279,13 @@ CALLS = {
     "half a choice": (lambda: model().generate([[1]], 1, top_k=1.5), "top_k must be a whole"),
     "a share above 1": (lambda: model().generate([[1]], 1, top_p=2), "top_p must be above 0 and"),
     "never stops": (lambda: model().generate([[1]], 1, stop=11), "stop holds 11, which is not in"),
+    "never likely": (lambda: model().generate([[1]], 1, min_p=0), "min_p must be above 0 and"),
+    "no penalty": (
+        lambda: model().generate([[1]], 1, repetition_penalty=0), "repetition_penalty must be",
+    ),
+    "an empty prompt": (lambda: model().generate([[1], []], 1), r"ids\[1\] is empty"),
+    "one to score": (lambda: model().score([1]), "two or more in a row"),
+    "a text to score": (lambda: model().score("abc"), "pass the tokenizer too"),
     "no generator": (lambda: model().generate([[1]], 1, rng="x"), "rng must be an int from 0 up"),
     "bytes": (lambda: char().encode(b"a"), "expected text as a str, not bytes"),
     "unseen": (lambda: char().encode("aZ"), r"'Z' \(U\+005A\) at offset 1 \(line 1, column 2\)"),

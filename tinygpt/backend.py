@@ -90,6 +90,8 @@ def to_numpy(array: Any) -> np.ndarray:
 
 def as_array(x: Any) -> Any:
     """Where an array would have no axes, NumPy gives a number instead: make it an array again."""
+    if type(x) is np.ndarray:  # nearly always: the quick answer
+        return x
     return np.asarray(x) if isinstance(x, np.generic) else x
 
 

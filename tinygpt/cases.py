@@ -62,6 +62,10 @@ class Draw:
         """Ints from 0 to V - 1, but about a third of them -1, which is to be ignored."""
         return np.where(self.rng.random(shape) < 1 / 3, -1, self.ids(V, *shape))
 
+    def order(self, n: int) -> np.ndarray:
+        """The numbers from 0 to n - 1, shuffled."""
+        return self.rng.permutation(n)
+
     def mask(self, *shape: int) -> np.ndarray:
         """Booleans, about two thirds of them true."""
         return self.rng.random(shape) < 2 / 3
@@ -84,6 +88,13 @@ def attention(d: Draw, q: tuple, kv: tuple, mask: tuple = (), **options: Any) ->
         options["attn_mask"] = d.mask(*mask)
         options["attn_mask"][..., 1, :] = False  # query 1 sees nothing
     return use(ops.scaled_dot_product_attention, d(*q), d(*kv), d(*kv), **options)
+
+
+def sinks_of(d: Draw, q: tuple, kv: tuple, **options: Any) -> tuple:
+    """Causal attention that asks the first keys with queries of their own."""
+    mask = d.mask(q[-2], kv[-2])
+    arrays = d(*q), d(*kv), d(*kv), mask, d(*q)
+    return use(ops.scaled_dot_product_attention, *arrays, is_causal=True, **options)
 
 
 TABLE: dict[str, Callable[[Draw], tuple]] = {
@@ -110,6 +121,7 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     "relu": lambda d: use(ops.relu, d.apart(3, 4)),
     "relu2": lambda d: use(ops.relu2, d.apart(3, 4)),
     "silu": lambda d: use(ops.silu, d(3, 4)),
+    "softcap": lambda d: use(ops.softcap, 2 * d(3, 4), cap=1.5),
     "gelu": lambda d: use(ops.gelu, 2 * d(3, 4)),
     "gelu_tanh": lambda d: use(ops.gelu_tanh, 2 * d(3, 4)),
     # reductions
@@ -147,6 +159,10 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     "linear, one row": lambda d: use(ops.linear, d(3), d(3, 5), d(5)),
     "embedding": lambda d: use(ops.embedding, d.ids(5, 2, 7), d(5, 3)),
     "embedding, few of many": lambda d: use(ops.embedding, np.array([40, 3, 40]), d(50, 2)),
+    "dispatch": lambda d: use(ops.dispatch, d(4, 3), d.order(12)),
+    "dispatch, once": lambda d: use(ops.dispatch, d(5, 3), d.order(5)),
+    "combine": lambda d: use(ops.combine, d(12, 3), d(4, 3), d.order(12)),
+    "combine, once": lambda d: use(ops.combine, d(5, 3), d(5, 1), d.order(5)),
     # softmax, norms, dropout, rope
     "softmax": lambda d: use(ops.softmax, d(2, 3, 4)),
     "softmax, first axis": lambda d: use(ops.softmax, d(3, 4), axis=0),
@@ -197,6 +213,22 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     ),
     "scaled_dot_product_attention, blocks": lambda d: attention(
         d, (1, 2, 2 * BLOCK + 2, 3), (1, 2, 2 * BLOCK + 2, 3), is_causal=True
+    ),
+    "scaled_dot_product_attention, softcap": lambda d: attention(
+        d, (2, 3, 5, 4), (2, 3, 7, 4), softcap=0.7
+    ),
+    "scaled_dot_product_attention, window": lambda d: attention(
+        d, (2, 3, 7, 4), (2, 3, 9, 4), is_causal=True, window=3
+    ),
+    "scaled_dot_product_attention, window, blocks": lambda d: attention(
+        d, (1, 2, 2 * BLOCK + 2, 3), (1, 2, 2 * BLOCK + 2, 3), is_causal=True, window=5, sinks=2
+    ),
+    "scaled_dot_product_attention, sinks": lambda d: sinks_of(
+        d, (2, 4, 7, 3), (2, 2, 9, 3), window=3, sinks=2
+    ),
+    "scaled_dot_product_attention, sinks, everything": lambda d: sinks_of(
+        d, (1, 4, BLOCK + 9, 3), (1, 2, BLOCK + 7, 3), window=4, sinks=3, softcap=1.5,
+        dropout_p=0.3, rng=(5, 6), first=8,
     ),
     "scaled_dot_product_attention, everything": lambda d: attention(
         d, (2, 4, BLOCK + 1, 3), (2, 2, BLOCK + 7, 3), mask=(BLOCK + 1, BLOCK + 7),

@@ -37,6 +37,7 @@ sigmoid = _lift(ops.sigmoid)
 relu = _lift(ops.relu)
 relu2 = _lift(ops.relu2)
 silu = _lift(ops.silu)
+softcap = _lift(ops.softcap)
 gelu = _lift(ops.gelu)
 gelu_tanh = _lift(ops.gelu_tanh)
 
@@ -53,6 +54,8 @@ where = _lift(ops.where)
 matmul = _lift(ops.matmul)
 linear = _lift(ops.linear)
 embedding = _lift(ops.embedding)
+dispatch = _lift(ops.dispatch)
+combine = _lift(ops.combine)
 layer_norm = _lift(ops.layer_norm)
 rms_norm = _lift(ops.rms_norm)
 rope = _lift(ops.rope)
@@ -87,17 +90,32 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
     rng: Rng = None,
+    window: int | None = None,
+    sinks: int = 0,
+    q_sinks: Tensor | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """Attention of q (B, H, T, D) over k and v (B, G, S, D), G dividing H -> (B, H, T, D).
 
-    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given.
+    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given. window,
+    sinks, q_sinks and softcap: as in tinygpt.ops; a window needs is_causal.
     """
-    options: dict[str, Any] = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale}
+    if window is not None and not is_causal:
+        raise ValueError("a window reaches back from each query, so it needs is_causal=True")
+    options: dict[str, Any] = {"is_causal": is_causal, "scale": scale}
+    if window is not None:
+        options["window"] = window
+    if sinks:
+        options["sinks"] = sinks
+    if softcap is not None:
+        options["softcap"] = softcap
     key = _dropout_key(dropout_p, rng)
     if key is not None:
         weights_per_row = q.shape[1] * q.shape[2] * k.shape[2]
         options |= {"dropout_p": dropout_p, "rng": key.words, "first": key.row * weights_per_row}
-    return apply(ops.scaled_dot_product_attention, q, k, v, **options)
+    if q_sinks is not None:  # an input, for it has a gradient
+        return apply(ops.scaled_dot_product_attention, q, k, v, attn_mask, q_sinks, **options)
+    return apply(ops.scaled_dot_product_attention, q, k, v, attn_mask=attn_mask, **options)
 
 
 def _dropout_key(p: float, rng: Rng) -> Key | None:

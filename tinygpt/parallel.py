@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from .backend import as_array, keep_freed_memory, one_blas_thread, thread_map, threads
+from .gather import GatheredInTurn, Turns, deliver_to_leaf, gather_gradients
 from .rng import Rng, as_key
-from .tensor import deliver_to_leaf, gather_gradients, no_grad
+from .tensor import no_grad
 
 TOKENS = 512  # in a piece: enough for full-speed products, few enough for the cache
 
@@ -32,20 +33,26 @@ def accumulate_gradients(
     the targets that count, a piece without any is skipped (a batch without any is a ValueError),
     and rng goes to each piece together with its place in the batch. For a given cut and number of
     threads it is the same to the last bit, since each thread has its own pieces and the sums have
-    an order.
+    an order. After an exception, the gradients of large parameters (see gather.py) may hold a part
+    of the sum.
     """
 
-    def forward_and_backward(pieces):
+    def forward_and_backward(thread, pieces):
         total = 0.0
-        with gather_gradients() as gradients:
-            for share, arguments, options in pieces:
-                mean = loss(*arguments, **options)
-                (mean * share).backward()
-                total = total + mean.data * share
+        try:
+            with gather_gradients(GatheredInTurn(turns, thread)) as gradients:
+                for share, arguments, options in pieces:
+                    mean = loss(*arguments, **options)
+                    (mean * share).backward()
+                    total = total + mean.data * share
+        finally:
+            turns.leave(thread)
         return total, gradients
 
     keep_freed_memory()
-    results = _on_every_core(forward_and_backward, ids, targets, rng, micro_batches)
+    shares = _cut(ids, targets, rng, micro_batches)
+    turns = Turns(len(shares))
+    results = _on_every_core(forward_and_backward, shares)
 
     def add(leaves):
         for leaf in leaves:
@@ -63,14 +70,15 @@ def evaluate(
 ) -> np.ndarray:
     """loss(ids, targets) as accumulate_gradients computes it, without any gradient."""
 
-    def forward(pieces):
+    def forward(_, pieces):
         total = 0.0
         with no_grad():
             for share, arguments, options in pieces:
                 total = total + loss(*arguments, **options).data * share
         return total
 
-    return as_array(sum(_on_every_core(forward, ids, targets, rng, micro_batches)))
+    shares = _cut(ids, targets, rng, micro_batches)
+    return as_array(sum(_on_every_core(forward, shares)))
 
 
 def micro_batch_count(B: int, T: int) -> int:
@@ -80,8 +88,8 @@ def micro_batch_count(B: int, T: int) -> int:
     return min(B, rounds * threads())
 
 
-def _on_every_core(work: Callable, ids: Any, targets: Any, rng: Rng, pieces: int | None) -> list:
-    """Cut the batch; on each thread, call work([(share, arguments, options), ...])."""
+def _cut(ids: Any, targets: Any, rng: Rng, pieces: int | None) -> list[list]:
+    """The batch in pieces: for each thread, a list of (share, arguments, options)."""
     ids, targets = (a if hasattr(a, "dtype") else np.asarray(a) for a in (ids, targets))
     if ids.shape != targets.shape or ids.ndim != 2:
         raise ValueError(
@@ -105,7 +113,12 @@ def _on_every_core(work: Callable, ids: Any, targets: Any, rng: Rng, pieces: int
         if share > 0:
             cut.append((share, (ids[start:stop], targets[start:stop]), options))
     n = min(threads(), len(cut))
-    if n == 1:  # nothing to share out: the products may use every core themselves
-        return [work(cut)]
+    return [cut[i::n] for i in range(n)]
+
+
+def _on_every_core(work: Callable, shares: list[list]) -> list:
+    """[work(i, shares[i]) for every i], each on a thread of its own."""
+    if len(shares) == 1:  # nothing to share out: the products may use every core themselves
+        return [work(0, shares[0])]
     with one_blas_thread():
-        return thread_map(work, [cut[i::n] for i in range(n)])
+        return thread_map(lambda i: work(i, shares[i]), range(len(shares)))

@@ -18,7 +18,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -41,6 +41,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "BF16"}
 
 MAX_HEADER = 100_000_000  # bytes; the reference implementation's limit
 MAX_DIMENSIONS = 64  # NumPy's limit
+BLOCK = 1 << 22  # bytes that a Reader takes from disk at once
 
 # ---- write --------------------------------------------------------------------------------------
 
@@ -160,6 +161,65 @@ def deserialize(raw: np.ndarray, file: str | os.PathLike) -> dict[str, np.ndarra
         begin, end = entry["data_offsets"]
         arrays[name] = _from_bytes(data[begin:end], entry["dtype"]).reshape(entry["shape"])
     return arrays
+
+
+class Reader:
+    """A safetensors file whose arrays are read block by block, into memory that is there already.
+
+    Pages of a mapped file count as memory beside the copy that is made of them. A Reader needs
+    little more than BLOCK bytes, however large the file.
+
+    arrays: {name: (dtype as the format calls it, shape)}, in the header's order.
+
+    ValueError, naming the file, for whatever is not a well-formed safetensors file.
+    """
+
+    def __init__(self, file: str | os.PathLike):
+        raw = _map(file)  # of which only the header is looked at
+        _, header, data = _read_header(raw, file)
+        self.file = file
+        self.arrays = {name: (e["dtype"], tuple(e["shape"])) for name, e in header.items()}
+        self._begins = {
+            name: len(raw) - len(data) + e["data_offsets"][0] for name, e in header.items()
+        }
+
+    def blocks(self, name: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """An array in pieces along its first axis: (which rows, the rows). bfloat16 is widened.
+
+        A piece is good until the next one is asked for.
+        """
+        with open(self.file, "rb") as stream:
+            stream.seek(self._begins[name])
+            try:
+                yield from read_blocks(stream, *self.arrays[name])
+            except EOFError as error:
+                raise ValueError(f"{os.fspath(self.file)}: array {name!r} {error}") from None
+
+    def read(self, name: str, target: np.ndarray) -> None:
+        """Copy the array `name` into `target`, an array or view of its shape."""
+        for rows, block in self.blocks(name):
+            target[rows] = block
+
+
+def read_blocks(
+    stream: BinaryIO, dtype: str, shape: tuple[int, ...]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Read an array of `dtype`, as the format calls it, about BLOCK bytes at a time.
+
+    Yields (rows of its first axis, those rows); EOFError where the stream ends early.
+    """
+    if math.prod(shape) == 0:
+        return
+    n, *rest = shape or (1,)
+    row = math.prod(rest) * DTYPES[dtype].itemsize  # bytes
+    step = max(1, BLOCK // row)  # rows in a block
+    buffer = np.empty(min(step, n) * row, np.uint8)
+    for first in range(0, n, step):
+        rows = slice(first, min(first + step, n))
+        data = buffer[: (rows.stop - first) * row]
+        if stream.readinto(data.data) != len(data):  # type: ignore[attr-defined]
+            raise EOFError("ends too early: the file was cut while it was read")
+        yield rows, _from_bytes(data, dtype).reshape(-1, *rest)
 
 
 def strict_json(text: bytes) -> Any:

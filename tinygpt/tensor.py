@@ -13,10 +13,10 @@ import numpy as np
 
 from . import ops
 from .backend import as_array
+from .gather import deliver_to_leaf
 
 _numbers = itertools.count()
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
-_gathered: ContextVar[dict | None] = ContextVar("gathered", default=None)
 
 
 class Node:
@@ -43,12 +43,13 @@ def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
 
 def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) -> Any:
     """Wrap the result of an op, with a node behind it if an input (or `always`) wants gradients."""
-    sources = [
-        (x._origin or x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
-    ]
-    several = isinstance(y, tuple)
-    node = None
-    if (always or sources.count(None) < len(sources)) and _grad_enabled.get():
+    sources: list = []
+    for x in inputs:
+        wanted = isinstance(x, Tensor) and x.requires_grad
+        sources.append((x._origin or x) if wanted else None)
+        always = always or wanted
+    several, node = isinstance(y, tuple), None
+    if always and _grad_enabled.get():
         node = Node(backward, sources, [(part.shape, part.dtype) for part in y] if several else ())
     if several:
         return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
@@ -64,15 +65,15 @@ def _result(array: Any, node: Node | None, slot: int) -> Tensor:
     return y
 
 
-def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -> None:
-    """Carry dy = dL/dy back from `y`, newest node first; deliver(leaf, dx) takes what arrives.
+def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -> None:
+    """Carry each dy = dL/dy back from its y, newest node first; deliver(leaf, dx) takes what comes.
 
     Newest first means that when a node's turn comes, all that used its results have had theirs: its
     gradient is complete. What it saved is freed as soon as its turn is over.
     """
     waiting: dict[Node, list] = {}  # the gradients of a node's results, as far as they are known
     newest: list[tuple[int, Node]] = []  # the same nodes, as a heap
-    sources, dxs = [y._origin or y], (dy,)
+    sources, dxs = [y._origin or y for y in ys], dys
     while True:
         for i, source in enumerate(sources):
             if source is None:
@@ -81,11 +82,12 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
                 deliver(source, dxs[i])
                 continue
             node, slot = source
-            if node not in waiting:
-                waiting[node] = [None] * (len(node.parts) or 1)
+            dys = waiting.get(node)
+            if dys is None:
+                dys = waiting[node] = [None] * (len(node.parts) or 1)
                 heapq.heappush(newest, (-node.number, node))
-            dys = waiting[node]
-            dys[slot] = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
+            dx = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
+            dys[slot] = as_array(dx)
         if not newest:
             return
         _, node = heapq.heappop(newest)
@@ -95,29 +97,21 @@ def propagate(y: Tensor, dy: Any, deliver: Callable, keep_graph: bool = False) -
 
 
 def _gradients(node: Node, dys: list) -> tuple:
-    """Call the node's backward. One that takes `needs` leaves out the products nobody asked for."""
-    if node.backward is None:
+    """Call the node's backward, telling it as much as it takes: `needs`, which gradients are wanted
+    (each may cost a product); `in_parts`, whether that of w may come in parts (see gather.py)."""
+    backward = node.backward
+    if backward is None:
         raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
-    dys = [as_array(dy) for dy in dys]
-    code = getattr(node.backward, "__code__", None)
-    if None in node.sources and code is not None and "needs" in code.co_varnames:
-        return node.backward(*dys, needs=[source is not None for source in node.sources])
-    return node.backward(*dys)
-
-
-def deliver_to_leaf(leaf: Tensor, dx: Any) -> None:
-    """Add dx to the gradient of a leaf. Others may hold dx too, so it is never written to."""
-    gradients = _gathered.get()
-    if gradients is not None:
-        gradients[leaf] = gradients[leaf] + dx if leaf in gradients else dx
-    elif leaf.grad is not None:
-        leaf.grad += dx
-    else:
-        leaf.grad = np.empty_like(leaf.data)
-        leaf.grad[...] = dx
+    takes = backward.__code__.co_varnames if getattr(backward, "__defaults__", None) else ()
+    told: dict[str, Any] = {}
+    if "needs" in takes:
+        told["needs"] = [source is not None for source in node.sources]
+    if "in_parts" in takes:
+        told["in_parts"] = isinstance(node.sources[1], Tensor)
+    return backward(*dys, **told)
 
 
 @contextlib.contextmanager
@@ -137,11 +131,6 @@ def no_grad() -> contextlib.AbstractContextManager:
 def enable_grad() -> contextlib.AbstractContextManager:
     """Undoes an outer no_grad()."""
     return _with(_grad_enabled, True)
-
-
-def gather_gradients() -> contextlib.AbstractContextManager[dict]:
-    """Inside it, backward() fills the dict it gives, {leaf: gradient}, and leaves .grad alone."""
-    return _with(_gathered, {})
 
 
 def _method(op: Callable) -> Callable[..., Any]:
@@ -193,7 +182,7 @@ class Tensor:
             if np.shape(grad) != self.shape:
                 raise ValueError(f"grad has shape {np.shape(grad)}, the Tensor has {self.shape}")
             dy[...] = grad
-        propagate(self, dy, deliver_to_leaf)
+        propagate([self], [dy], deliver_to_leaf)
 
     shape = property(lambda self: self.data.shape)
     dtype = property(lambda self: self.data.dtype)

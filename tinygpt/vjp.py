@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Tensor, deliver_to_leaf, enable_grad, no_grad, propagate, remember
+from .gather import deliver_to_leaf, parts_of
+from .tensor import Tensor, enable_grad, no_grad, propagate, remember
 
 
 def vjp(f: Callable) -> Callable:
@@ -16,6 +17,7 @@ def vjp(f: Callable) -> Callable:
         y, backward = vjp(f)(*arrays)
         dx, dw = backward(dy)              # as often as wanted
 
+    f returns a Tensor, or a tuple of them; then y is a tuple too, and backward takes as many dys.
     Float arrays reach f as Tensors, everything else as it is. Gradients of Tensors that f uses
     without being given them, such as a model's parameters, go where backward() would put them.
     """
@@ -23,17 +25,17 @@ def vjp(f: Callable) -> Callable:
     def op(*arrays, **options):
         inputs = [Tensor(a, requires_grad=True) if is_float(a) else a for a in arrays]
         with enable_grad():
-            y = _one_tensor(f(*inputs, **options))
+            y = f(*inputs, **options)
 
-        def backward(dy):
-            return _gradients_of(inputs, y, dy)
+        def backward(*dys):
+            return _gradients_of(inputs, y, dys)
 
-        return y.data, backward
+        return _arrays(y), backward
 
     return op
 
 
-def remat(f: Callable, *inputs: Any) -> Tensor:
+def remat(f: Callable, *inputs: Any) -> Any:
     """f(*inputs), but keeping only the inputs: f runs once more when its gradient is asked for.
 
     Less memory for more time (activation checkpointing: Chen et al. 2016, arXiv:1604.06174). f has
@@ -41,42 +43,50 @@ def remat(f: Callable, *inputs: Any) -> Tensor:
     that is not a Generator, which would go on to other numbers.
     """
     with no_grad():
-        y = _one_tensor(f(*inputs))
+        y = _arrays(f(*inputs))
     arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
     learns = [x.requires_grad if isinstance(x, Tensor) else None for x in inputs]
 
-    def backward(dy):
+    def backward(*dys):
         again = [
             a if grad is None else Tensor(a, grad) for a, grad in zip(arrays, learns, strict=True)
         ]
         with enable_grad():
             y = f(*again)
-        return _gradients_of(again, y, dy)
+        return _gradients_of(again, y, dys)
 
-    return remember(y.data, backward, inputs, always=True)
+    return remember(y, backward, inputs, always=True)
 
 
-def _gradients_of(inputs: list, y: Tensor, dy: Any) -> tuple:
-    """dL/dx for each Tensor x of `inputs` that wants one, None for the rest, given dL/dy = dy."""
+def _gradients_of(inputs: list, y: Any, dys: tuple) -> tuple:
+    """dL/dx for each Tensor x of `inputs` that wants one, None for the rest, given dL/dy = dy for
+    the Tensor y, or for each of the tuple y."""
     found = {x: np.zeros_like(x.data) for x in inputs if isinstance(x, Tensor) and x.requires_grad}
 
     def deliver(leaf, dx):
         if leaf in found:
-            found[leaf] = found[leaf] + dx
+            for where, numbers in parts_of(dx):
+                found[leaf][where] += numbers
         else:
             deliver_to_leaf(leaf, dx)
 
-    if y.requires_grad:
-        propagate(y, dy, deliver, keep_graph=True)
+    ys = y if isinstance(y, tuple) else (y,)
+    learn = [(y, dy) for y, dy in zip(ys, dys, strict=True) if y.requires_grad]
+    if learn:
+        propagate([y for y, _ in learn], [dy for _, dy in learn], deliver, keep_graph=True)
     return tuple(found.get(x) if isinstance(x, Tensor) else None for x in inputs)
 
 
-def _one_tensor(y: Any) -> Tensor:
+def _arrays(y: Any) -> Any:
+    """The array in a Tensor, or those in a tuple of Tensors."""
+    if isinstance(y, tuple) and y:
+        return tuple([_arrays(part) for part in y])
     if not isinstance(y, Tensor):
         raise TypeError(
-            f"vjp and remat need a function that returns one Tensor, not {type(y).__name__}"
+            "vjp and remat need a function that returns a Tensor or a tuple of Tensors, not "
+            f"{type(y).__name__}"
         )
-    return y
+    return y.data
 
 
 def is_float(a: Any) -> bool:

@@ -326,3 +326,14 @@ def test_a_minute_on_the_play_ends_near_its_floor(script, tmp_path):
     loss = float(tinygpt.evaluate(model.loss, tokens[places], targets))
     floor = nats[places + 1][:, 32:].mean()
     assert floor < loss < 1.05 * floor
+
+
+def test_memory_says_what_for_and_stops(script, text, tmp_path, capsys):
+    out = tmp_path / "run"
+    script.main([*TINY, "--text", text, "--out", str(out), "--memory"])
+    *terms, total = [line for line in capsys.readouterr().out.splitlines() if " MB  " in line]
+    numbers = [float(line.split(" MB  ")[0].replace(",", "")) for line in (*terms, total)]
+    assert "activations" in " ".join(terms)
+    assert "in all" in total
+    assert abs(sum(numbers[:-1]) - numbers[-1]) < 0.1 * len(terms)
+    assert not out.exists()

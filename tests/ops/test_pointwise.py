@@ -1,5 +1,7 @@
 """Functions of one number, applied to every element."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +21,11 @@ OPS = {  # op: what torch computes, y and dx at 1
         lambda torch, x: torch.nn.functional.silu(x),
         0.7310585786300049,
         0.9276705118714867,
+    ),
+    functools.partial(ops.softcap, cap=2.0): (
+        lambda torch, x: 2 * torch.tanh(x / 2),
+        0.9242343145200195,
+        0.7864477329659274,
     ),
 }
 every_op = pytest.mark.parametrize("op", OPS)

@@ -2,5 +2,6 @@
 
 from .config import GPTConfig
 from .model import GPT
+from .rope_scaling import RopeScaling
 
-__all__ = ["GPT", "GPTConfig"]
+__all__ = ["GPT", "GPTConfig", "RopeScaling"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import functional as F
-from ..nn import Linear, Module
+from ..nn import Linear, Module, RMSNorm
 from ..rng import Key
 from ..tensor import Tensor
 from .cache import KVCache
@@ -14,28 +14,39 @@ class Attention(Module):
     """Causal self-attention: each token takes from those before it what it asks for."""
 
     def __init__(self, config: GPTConfig, rng, std: float, dtype):
-        C, D = config.n_embd, config.head_size
-        self.c_attn = Linear(C, C + 2 * config.kv_heads * D, rng, config.bias, dtype=dtype)
-        self.c_proj = Linear(C, C, rng, config.bias, std, dtype)
+        C, D, heads = config.n_embd, config.head_size, config.n_head + 2 * config.kv_heads
+        self.c_attn = Linear(C, heads * D, rng, config.has_qkv_bias, dtype=dtype)
+        if config.qk_norm_weight:
+            self.q_norm = RMSNorm(D, config.norm_eps, dtype)
+            self.k_norm = RMSNorm(D, config.norm_eps, dtype)
+        self.c_proj = Linear(config.n_head * D, C, rng, config.bias, std, dtype)
         self._config = config
 
     def __call__(self, x, turn, key: Key | None, cache: KVCache | None, layer: int) -> Tensor:
         config = self._config
-        B, T, C = x.shape
+        B, T, _ = x.shape
         H, G, D = config.n_head, config.kv_heads, config.head_size
         heads = self.c_attn(x).reshape(B, T, H + 2 * G, D)
         q, k, v = F.split(heads, sizes=(H, G, G), axis=2)
         q = q.transpose(0, 2, 1, 3)  # (B, H, T, D)
         k = k.transpose(0, 2, 1, 3)  # (B, G, T, D)
         v = v.transpose(0, 2, 1, 3)  # (B, G, T, D)
-        if config.qk_norm:
-            q, k = F.rms_norm(q, None), F.rms_norm(k, None)
-        if turn is not None:
-            q, k = F.rope(q, *turn), F.rope(k, *turn)
+        if config.qk_norm_weight:
+            q, k = self.q_norm(q), self.k_norm(k)
+        elif config.qk_norm:
+            q, k = (F.rms_norm(a, None, eps=config.norm_eps) for a in (q, k))
+        window = config.window_of(layer)
+        sinks = config.sinks if window is not None else 0
+        q_sinks = F.rope(q, *turn[2:]) if sinks and turn[2:] else None  # see positions.py
+        if turn:
+            q, k = F.rope(q, *turn[:2]), F.rope(k, *turn[:2])
+        mask = None
         if cache is not None:
-            k, v = cache.extend(layer, k, v)
+            k, v, mask = cache.extend(layer, k, v)
         y = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, dropout_p=config.dropout, rng=key and key.fold(0)
-        )
-        y = y.transpose(0, 2, 1, 3).reshape(B, T, C)
+            q, k, v, mask, config.dropout, is_causal=mask is None, rng=key and key.fold(0),
+            window=window if mask is None else None, sinks=sinks, q_sinks=q_sinks,
+            softcap=config.attn_softcap,
+        )  # fmt: skip
+        y = y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
         return F.dropout(self.c_proj(y), config.dropout, key and key.fold(1))

@@ -15,6 +15,7 @@ ACTIVATIONS = {
     "relu2": F.relu2,
     "silu": F.silu,
 }
+GATES = {"swiglu": F.silu, "geglu": F.gelu_tanh}  # Shazeer 2020, arXiv:2002.05202
 
 
 class MLP(Module):
@@ -22,17 +23,16 @@ class MLP(Module):
 
     def __init__(self, config: GPTConfig, rng, std: float, dtype):
         C, inner = config.n_embd, config.inner_size
-        gated = config.activation == "swiglu"
-        self.c_fc = Linear(C, (2 if gated else 1) * inner, rng, config.bias, dtype=dtype)
+        self.c_fc = Linear(C, (2 if config.gated else 1) * inner, rng, config.bias, dtype=dtype)
         self.c_proj = Linear(inner, C, rng, config.bias, std, dtype)
         self._config = config
 
     def __call__(self, x: Tensor, key: Key | None) -> Tensor:
         config = self._config
         h = self.c_fc(x)  # (B, T, inner), or (B, T, 2 inner) with a gate
-        if config.activation == "swiglu":
+        if config.gated:
             gate, up = F.split(h, sizes=(config.inner_size, config.inner_size))
-            h = F.silu(gate) * up  # Shazeer 2020, arXiv:2002.05202
+            h = GATES[config.activation](gate) * up
         else:
             h = ACTIVATIONS[config.activation](h)
         return F.dropout(self.c_proj(h), config.dropout, key and key.fold(2))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,37 +15,45 @@ import numpy as np
 from .. import checkpoint
 from .. import functional as F
 from ..backend import resolve_device, to_numpy
-from ..generate import generate
-from ..nn import Embedding, LayerNorm, Module, RMSNorm, check_ids
+from ..generate import generate, stream
+from ..nn import Embedding, LayerNorm, Module, NoWeights, RMSNorm, check_ids, make_room
 from ..rng import Key, Rng, as_generator, as_key
+from ..sampling import Sampling
+from ..score import score
 from ..tensor import Tensor, no_grad
 from ..vjp import remat
 from .attention import Attention
 from .cache import KVCache
+from .card import card
 from .config import GPTConfig
 from .feed_forward import MLP
-from .positions import position_tables
+from .mixture import Mixture
+from .positions import position_tables, token_positions
 
 
 class Block(Module):
-    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+    """x + attention(norm(x)), then x + feed-forward(norm(x)).
+
+    A block with a mixture of experts returns that and how far from balanced the mixture was.
+    """
 
     def __init__(self, config: GPTConfig, rng, dtype):
         std = 0.0 if config.zero_init_residual else 0.02 / math.sqrt(2 * config.n_layer)
         self.ln_1 = _norm(config, dtype)
         self.attn = Attention(config, rng, std, dtype)
         self.ln_2 = _norm(config, dtype)
-        self.mlp = MLP(config, rng, std, dtype)
+        self.mlp = (MLP if config.n_expert is None else Mixture)(config, rng, std, dtype)
 
-    def __call__(self, x, turn, key: Key | None, cache: KVCache | None, layer: int) -> Tensor:
+    def __call__(self, x, turn, key: Key | None, cache: KVCache | None, layer: int) -> Any:
         x = x + self.attn(self.ln_1(x), turn, key, cache, layer)
-        return x + self.mlp(self.ln_2(x), key)
+        y = self.mlp(self.ln_2(x), key)
+        return (x + y[0], y[1]) if isinstance(y, tuple) else x + y
 
 
 def _norm(config: GPTConfig, dtype) -> Module:
     if config.norm == "rms_norm":
-        return RMSNorm(config.n_embd, dtype=dtype)
-    return LayerNorm(config.n_embd, config.bias, dtype=dtype)
+        return RMSNorm(config.n_embd, config.norm_eps, dtype)
+    return LayerNorm(config.n_embd, config.bias, config.norm_eps, dtype)
 
 
 class GPT(Module):
@@ -79,41 +89,66 @@ class GPT(Module):
 
         With a cache, ids are the tokens that follow those in it, and are added to it.
         """
-        x = self._hidden(ids, rng, cache)
-        return x @ self._head().T
+        return self._logits(self._hidden(ids, rng, cache))
 
     def loss(self, ids: Any, targets: Any, rng: Rng = None) -> Tensor:
-        """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped."""
+        """Mean nats per target, a scalar Tensor. ids, targets (B, T); a target of -1 is skipped.
+
+        With a mixture of experts, balance_weight times its imbalance (see mixture.py) is added
+        where gradients are recorded. Inside no_grad(), as in evaluate(), a loss is nats alone.
+        """
         targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
-        x = self._hidden(ids, rng)
+        imbalances: list[Tensor] = []
+        x = self._hidden(ids, rng, imbalances=imbalances)
         targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
         if targets.shape != x.shape[:2]:
             raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
-        return F.linear_cross_entropy(x, self._head(), targets)
+        if self.config.logit_softcap is None:
+            loss = F.linear_cross_entropy(x, self._head(), targets)
+        else:
+            loss = F.cross_entropy(self._logits(x), targets)
+        if x.requires_grad and self.config.balance_weight:
+            for imbalance in imbalances:
+                loss = loss + imbalance * (self.config.balance_weight / len(imbalances))
+        return loss
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """What the head says to x (..., C) -> (..., V)."""
+        logits, cap = x @ self._head().T, self.config.logit_softcap
+        return logits if cap is None else F.softcap(logits, cap=cap)
 
     def _head(self) -> Tensor:
         return self.wte.weight if self.config.tie_weights else self.lm_head.weight  # (V, C)
 
-    def _hidden(self, ids: Any, rng: Rng = None, cache: KVCache | None = None) -> Tensor:
-        """ids (B, T) -> what the head sees, (B, T, C)."""
+    def _hidden(
+        self,
+        ids: Any,
+        rng: Rng = None,
+        cache: KVCache | None = None,
+        imbalances: list[Tensor] | None = None,
+    ) -> Tensor:
+        """ids (B, T) -> what the head sees, (B, T, C). The list gets the imbalance of mixtures."""
         config = self.config
         ids = check_ids("ids", ids, config.vocab_size)
-        start = 0 if cache is None else cache.length
+        starts = (0,) if cache is None else cache.starts
         if ids.ndim != 2:
             raise ValueError(f"ids must have shape (batch, time), not {ids.shape}")
         B, T = ids.shape
-        if start + T > config.block_size:
+        if max(starts) + T > config.block_size:
             raise ValueError(
-                f"{start + T} tokens do not fit in block_size={config.block_size}; "
+                f"{max(starts) + T} tokens do not fit in block_size={config.block_size}; "
                 "give fewer, or use generate(), which keeps to the newest"
             )
         ids = np.asarray(ids, like=self.wte.weight.data)  # checked where they were
-        positions = position_tables(config, start, start + T, self.wte.weight.dtype)
+        positions = position_tables(config, starts, T, self.wte.weight.dtype)
         key = as_key(rng) if config.dropout else None
         x = self.wte(ids)  # (B, T, C)
-        turn = None
+        turn: list = []
         if config.position == "learned":
-            x = x + self.wpe.weight[start : start + T]
+            places: Any = slice(starts[0], starts[0] + T)
+            if len(starts) > 1:
+                places = np.asarray(token_positions(starts, T), like=x.data)
+            x = x + self.wpe.weight[places]
         elif config.position == "sinusoidal":
             x = x + np.asarray(positions[0], like=x.data)
         elif config.position == "rope":
@@ -124,8 +159,12 @@ class GPT(Module):
                 block, turn=turn, key=key and key.fold(layer), cache=cache, layer=layer
             )
             x = remat(f, x) if config.remat and cache is None else f(x)
+            if config.n_expert is not None:
+                x, imbalance = x
+                if imbalances is not None:
+                    imbalances.append(imbalance)
         if cache is not None:
-            cache.length += T
+            cache.advance(T)
         return self.ln_f(x)
 
     def generate(
@@ -135,27 +174,69 @@ class GPT(Module):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        stop: int | None = None,
+        stop: int | Sequence[int] | None = None,
         rng: Any = 0,
         use_cache: bool = True,
-    ) -> np.ndarray:
-        """Go on from ids (B, T) for max_new_tokens -> int array (B, T + new). See generate.py."""
-        ids = to_numpy(check_ids("ids", ids, self.config.vocab_size))
-        if stop is not None:
-            check_ids("stop", stop, self.config.vocab_size)
-        return generate(
-            self._next_logits, ids, max_new_tokens, self.config.block_size,
-            temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, rng=rng,
-            use_cache=use_cache,
-        )  # fmt: skip
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+    ) -> Any:
+        """Go on from prompts for up to max_new_tokens each: an int array (B, T + new).
 
-    def _next_logits(self, ids: np.ndarray, cache: KVCache | None) -> tuple[np.ndarray, KVCache]:
-        """The logits (B, V) of the token after ids, and the cache that now holds them."""
+        ids (B, T), or a list of B prompts. If these are of different lengths, a list of B arrays
+        comes back, each as long as it got to be. A prompt among others gets the tokens that it gets
+        by itself. stop and rng: see generate.py; all else: see sampling.py.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+        return generate(*self._generation(ids, max_new_tokens, sampling, stop, rng, use_cache))
+
+    def stream(
+        self,
+        ids: Any,
+        max_new_tokens: int,
+        stop: int | Sequence[int] | None = None,
+        rng: Any = 0,
+        use_cache: bool = True,
+        **sampling: Any,
+    ) -> Iterator[np.ndarray]:
+        """What generate() adds to its prompts, as it comes: for each step, an int array (B,)."""
+        sampler = Sampling(**sampling)
+        return stream(*self._generation(ids, max_new_tokens, sampler, stop, rng, use_cache))
+
+    def _generation(self, ids, max_new_tokens, sampling, stop, rng, use_cache) -> tuple:
+        """The arguments of stream() and generate() in generate.py."""
+        V = self.config.vocab_size
+        if isinstance(ids, list | tuple) and len({np.size(row) for row in ids}) > 1:
+            ids = [to_numpy(check_ids(f"ids[{b}]", row, V)) for b, row in enumerate(ids)]
+        else:
+            ids = to_numpy(check_ids("ids", ids, V))
+        stop = () if stop is None else to_numpy(check_ids("stop", stop, V)).reshape(-1).tolist()
+        cache = KVCache(self.config, len(ids), self.wte.weight.data) if use_cache else None
+        block_size = self.config.block_size
+        return self._next_logits, ids, max_new_tokens, block_size, sampling, stop, rng, cache
+
+    def _next_logits(self, ids: np.ndarray, cache: KVCache | None) -> np.ndarray:
+        """The logits (B, V) of the token after ids (B, T), which follow what the cache holds."""
         with no_grad():
-            if cache is None:
-                cache = KVCache(self.config, len(ids), self.wte.weight.data)
             x = self._hidden(ids, cache=cache)
-            return (x[:, -1] @ self._head().T).data, cache
+            return self._logits(x[:, -1]).data
+
+    def score(self, text: Any, tokenizer: Any = None, stride: int | None = None) -> np.ndarray:
+        """log p of every token but the first, given those before it: float64 (N - 1,), in nats.
+
+        text: a str, which needs a tokenizer, or ids (N,). A text of more than block_size tokens is
+        seen through windows that move on by `stride`, half a block unless given: see score.py.
+        """
+        if isinstance(text, str):
+            if tokenizer is None:
+                raise TypeError("to score a str, pass the tokenizer too; or pass ids")
+            text = tokenizer.encode_array(text)
+        ids = to_numpy(check_ids("ids", text, self.config.vocab_size))
+        with no_grad():
+            return score(lambda ids: self(ids).data, ids, self.config.block_size, stride)
+
+    def card(self) -> str:
+        """A text: parameters part by part, products per token, memory. See card.py."""
+        return card(self)
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
@@ -177,8 +258,67 @@ class GPT(Module):
             numbers = sum(w.size for w in weights.values())
             if numbers != config.parameter_count:  # before room is made for them
                 raise ValueError(f"{config.parameter_count:,} weights expected, {numbers:,} found")
-            model = cls(config, device=device, dtype=weights["wte.weight"].dtype)
+            model = cls(config, NoWeights(), dtype=weights["wte.weight"].dtype)
+            make_room(model)
             model.load_state_dict(weights)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{folder} does not hold a GPT: {error}") from error
-        return model
+        return model._on(device)
+
+    @classmethod
+    def from_pretrained(cls, folder_or_name: str | os.PathLike, device: str = "cpu") -> GPT:
+        """Read a folder of Hugging Face: GPT-2, Llama, Mistral, Qwen2, Qwen3 or Mixtral.
+
+        The weights are float32, or float64 where the file has that; float16 and bfloat16 are
+        widened. Its tokenizer: tokenizers.load(folder + "/tokenizer.json"). Where there is no such
+        folder and huggingface_hub is installed, the name of a model on huggingface.co will do.
+
+        ValueError, naming file, tensor or setting, what was expected and what was found, for
+        whatever is missing or damaged, or asks for what we do not have.
+        """
+        from .. import huggingface
+
+        folder = huggingface.Folder(huggingface.find_folder(folder_or_name))
+        return cls._filled(folder, folder.config_file, device)
+
+    @classmethod
+    def from_llama2c(cls, file: str | os.PathLike, device: str = "cpu") -> GPT:
+        """Read a float32 .bin file of llama2.c; ValueError where it is none.
+
+        Its tokenizer: tokenizers.SentencePieceBPE.from_llama2c("tokenizer.bin").
+        """
+        from .. import huggingface
+
+        return cls._filled(huggingface.Llama2c(file), file, device)
+
+    @classmethod
+    def _filled(cls, source: Any, named: str | os.PathLike, device: str) -> GPT:
+        """A model with the options, dtype and weights of an opened file or folder."""
+        device = resolve_device(device)
+        try:
+            config = GPTConfig(**source.options)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(named)}: {error}") from None
+        if config.parameter_count > 100 * source.size:  # before anything is made of such sizes
+            raise ValueError(
+                f"{os.fspath(named)} asks for {config.parameter_count:,} parameters, but the "
+                f"weights beside it are {source.size:,} numbers"
+            )
+        model = cls(config, NoWeights(), dtype=source.dtype)
+        source.load(model, config)
+        return model._on(device)
+
+    def _on(self, device: str) -> GPT:
+        self.to(resolve_device(device))
+        return self
+
+    def export(self, folder: str | os.PathLike, tokenizer: Any = None) -> None:
+        """Write config.json, model.safetensors and, with a tokenizer, tokenizer.json to `folder`,
+        which transformers and from_pretrained load.
+
+        ValueError, before anything is written, for a model that none of the families of
+        from_pretrained has (`save` keeps any model), or a tokenizer with more tokens than it knows.
+        """
+        from .. import huggingface
+
+        huggingface.export(folder, self.config, self.state_dict(), tokenizer)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Node, Tensor, gather_gradients
+from ..gather import gather_gradients
+from ..tensor import Node, Tensor
 
 
 @dataclass

@@ -9,6 +9,7 @@ has no gradient (ids, targets, masks). README.md in this folder lists the ops in
 
 from .arithmetic import add, divide, multiply, negative, power, subtract
 from .cross_entropy import cross_entropy
+from .dispatch import combine, dispatch
 from .dropout import dropout
 from .embedding import embedding
 from .gelu import gelu, gelu_tanh
@@ -17,7 +18,7 @@ from .linear import linear
 from .linear_cross_entropy import linear_cross_entropy
 from .log_softmax import log_softmax
 from .matmul import matmul
-from .pointwise import exp, log, relu, relu2, sigmoid, silu, tanh
+from .pointwise import exp, log, relu, relu2, sigmoid, silu, softcap, tanh
 from .reductions import max, mean, sum
 from .rms_norm import rms_norm
 from .rope import rope
@@ -27,8 +28,10 @@ from .softmax import softmax
 
 __all__ = [
     "add",
+    "combine",
     "concatenate",
     "cross_entropy",
+    "dispatch",
     "divide",
     "dropout",
     "embedding",
@@ -55,6 +58,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",
+    "softcap",
     "softmax",
     "split",
     "subtract",

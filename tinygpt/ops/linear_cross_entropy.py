@@ -2,6 +2,8 @@
 
 import numpy as np
 
+PART = 2048  # rows of dw at a time
+
 
 def linear_cross_entropy(x, w, targets, ignore_index=-1):
     """loss = cross_entropy(x @ w^T, targets), with one copy of the logits, worked on in place.
@@ -15,6 +17,8 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
     row can wait for the products, where the matrices are small:
         dx = dlogits @ w     = factor * (e @ w)
         dw = dlogits^T @ x   = e^T @ (factor * x)
+    `in_parts`: dw as (where, numbers) pairs, PART rows at a time, each computed when its turn
+    comes: a whole dw of GPT-2's is 154 MB.
     """
     V, C = w.shape
     rows, ids = x.reshape(-1, C), targets.reshape(-1)  # (N, C), (N,)
@@ -30,10 +34,17 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
     loss = ((np.log(total) - z_target) * counted).sum() / n
     e[at] -= total  # e - t one_hot
 
-    def backward(dloss, needs=(True, True)):
+    def backward(dloss, needs=(True, True), in_parts=False):
         factor = (counted * (dloss / n) / total)[:, None]  # (N, 1)
         dx = ((e @ w) * factor).reshape(x.shape) if needs[0] else None
-        dw = e.T @ (rows * factor) if needs[1] else None
-        return dx, dw, None
+        scaled = rows * factor
+        if in_parts:
+            return dx, dw_parts(scaled), None
+        return dx, e.T @ scaled if needs[1] else None, None
+
+    def dw_parts(scaled):
+        for start in range(0, V, PART):
+            part = slice(start, start + PART)
+            yield part, e[:, part].T @ scaled
 
     return loss, backward

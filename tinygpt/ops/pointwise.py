@@ -71,6 +71,22 @@ def relu2(x):
     return positive * positive, backward
 
 
+def softcap(x, cap):
+    """y = cap tanh(x / cap).   f' = 1 - (y / cap)^2.   Saves y.
+
+    Near 0 it is x, and it stays within -cap .. cap. Gemma Team 2024, "Gemma 2", arXiv:2408.00118,
+    section 2.
+    """
+    y = np.tanh(x / cap)
+    y = y * cap
+
+    def backward(dy):
+        share = y / cap
+        return (dy * (1 - share * share),)
+
+    return y, backward
+
+
 def silu(x):
     """y = x s, s = sigmoid(x).  f' = s + x s (1 - s) = s + y (1 - s).   Saves y and s.
 

@@ -36,11 +36,14 @@ def _rotate(x, cos, sin):
     return y
 
 
-def rope_tables(positions, D, base=10000.0, dtype="float32"):
+def rope_tables(positions, D, base=10000.0, dtype="float32", scaling=None):
     """cos and sin of position * base^(-2i/D), i = 0 .. D/2 - 1: two arrays (T, D/2) of `dtype`.
 
-    positions (T,) ints. Computed in float64, so that far positions keep their angle.
+    positions (T,) ints. scaling: a function from these frequencies (D/2,) to others. Computed in
+    float64, so that far positions keep their angle.
     """
     frequencies = base ** (-np.arange(0, D, 2) / D)  # (D/2,)
+    if scaling is not None:
+        frequencies = scaling(frequencies)
     angles = np.asarray(positions, "float64")[:, None] * frequencies  # (T, D/2)
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)

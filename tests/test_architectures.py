@@ -1,0 +1,250 @@
+"""The options of GPTConfig that other people's models need (their gradients are in test_gpt.py)."""
+
+import numpy as np
+import pytest
+from small_gpt import SIZES, B, relative_error, small_batch, small_gpt
+
+from tinygpt import GPT, GPTConfig, Tensor
+from tinygpt import functional as F
+from tinygpt.gpt import RopeScaling
+from tinygpt.gpt.attention import Attention
+from tinygpt.gpt.positions import position_tables
+from tinygpt.ops.rope import rope_tables
+
+V = SIZES["vocab_size"]
+OPTIONS = {
+    "head_dim": {"head_dim": 6, "n_kv_head": 1, "position": "rope"},
+    "rope linear": {"position": "rope", "rope_scaling": {"kind": "linear", "factor": 3.0}},
+    "qwen2": {"position": "rope", "norm": "rms_norm", "bias": False, "qkv_bias": True},
+    "qwen3": {"position": "rope", "qk_norm": True, "qk_norm_weight": True, "norm_eps": 0.1},
+    "window": {"position": "rope", "window": 3},
+    "window, learned": {"window": 3},
+    "window, one layer": {"position": "rope", "window": 2, "window_layers": (1,)},
+    "sinks": {"position": "rope", "window": 3, "sinks": 2, "n_kv_head": 1},
+    "sinks, one layer": {"position": "rope", "window": 2, "sinks": 1, "window_layers": (0,)},
+    "sinks, learned": {"window": 2, "sinks": 1},
+    "softcaps": {"attn_softcap": 0.8, "logit_softcap": 1.5, "activation": "geglu"},
+}
+every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+# ---- for every option ---------------------------------------------------------------------------
+
+
+@every_option
+def test_the_cache_changes_nothing(options):
+    """Token for token, across block_size several times over, in prompts of different lengths."""
+    model = small_gpt(**options, block_size=11)
+    for prompts in (np.arange(6).reshape(2, 3), [[1], [2, 3, 4, 5, 6, 7, 8, 9], [4, 4]]):
+        for temperature in (0.0, 1.0):
+            written = [
+                model.generate(prompts, 25, temperature=temperature, rng=5, use_cache=use_cache)
+                for use_cache in (True, False)
+            ]
+            for with_cache, without in zip(*written, strict=True):
+                np.testing.assert_array_equal(with_cache, without)
+
+
+@every_option
+def test_a_future_token_never_changes_earlier_logits(options):
+    model = small_gpt(dtype="float32", **options, block_size=70)
+    ids, _ = small_batch(shape=(B, 70))  # longer than a block of queries in attention
+    before = model(ids).data
+    for t in (1, 30, 64, 69):
+        changed = ids.copy()
+        changed[:, t:] = (ids[:, t:] + 1) % V
+        np.testing.assert_array_equal(model(changed).data[:, :t], before[:, :t])
+
+
+@every_option
+def test_one_dtype_throughout(options):
+    model = small_gpt(dtype="float32", **options, dropout=0.1)
+    ids, targets = small_batch()
+    loss = model.loss(ids, targets, rng=1)
+    loss.backward()
+    assert {loss.dtype, model(ids).dtype, *[p.grad.dtype for p in model.parameters()]} == {
+        np.dtype("float32")
+    }
+
+
+@every_option
+def test_save_and_load(options, tmp_path):
+    model = small_gpt(**options)
+    model.save(tmp_path)
+    loaded = GPT.load(tmp_path)
+    assert loaded.config == model.config
+    np.testing.assert_array_equal(loaded(small_batch()[0]).data, model(small_batch()[0]).data)
+
+
+def test_an_option_that_is_off_costs_no_op():
+    """The defaults run the ops that they ran before there were options."""
+    names = []
+    apply = F.apply
+    try:
+        F.apply = lambda op, *inputs, **options: (
+            names.append((op.__name__, sorted(options))) or apply(op, *inputs, **options)
+        )
+        small_gpt(n_layer=1).loss(*small_batch())
+    finally:
+        F.apply = apply
+    assert [name for name, _ in names].count("scaled_dot_product_attention") == 1
+    assert dict(names)["scaled_dot_product_attention"] == ["attn_mask", "is_causal", "scale"]
+    assert not {"rms_norm", "rope", "softcap", "softmax"} & set(dict(names))
+
+
+# ---- sizes, biases, norms -----------------------------------------------------------------------
+
+
+def shapes(**options):
+    return {name: p.shape for name, p in small_gpt(**options).named_parameters()}
+
+
+def test_head_dim_says_how_wide_heads_are():
+    assert shapes(head_dim=4) == shapes()
+    found = shapes(head_dim=7, n_kv_head=1)
+    assert found["h.0.attn.c_attn.weight"] == (12, (3 + 2) * 7)
+    assert found["h.0.attn.c_proj.weight"] == (3 * 7, 12)
+    assert shapes(head_dim=7, n_head=5)["h.0.attn.c_proj.weight"] == (35, 12)  # 12 / 5 is no size
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_qkv_bias(bias):
+    full = shapes(bias=bias)
+    c_attn = {f"h.{layer}.attn.c_attn.bias": (36,) for layer in range(2)}
+    without = {name: shape for name, shape in full.items() if name not in c_attn}
+    assert shapes(bias=bias, qkv_bias=True) == without | c_attn
+    assert shapes(bias=bias, qkv_bias=False) == without
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_every_norm_takes_norm_eps(norm, monkeypatch):
+    seen = []
+    f = getattr(F, norm)
+    monkeypatch.setattr(F, norm, lambda *inputs, eps: seen.append(eps) or f(*inputs, eps=eps))
+    small_gpt(norm=norm, norm_eps=0.25)(small_batch()[0])
+    assert seen == [0.25] * 5
+    seen.clear()
+    for weights in (False, True):
+        small_gpt(norm=norm, norm_eps=0.25, qk_norm=True, qk_norm_weight=weights)(small_batch()[0])
+    assert set(seen) == {0.25}
+
+
+def test_weights_of_the_norm_of_queries_and_keys():
+    new = {f"h.{layer}.attn.{name}_norm.weight": (4,) for layer in range(2) for name in "qk"}
+    options = {"qk_norm": True, "position": "rope"}
+    assert shapes(**options, qk_norm_weight=True) == shapes(**options) | new
+    model, plain = small_gpt(**options, qk_norm_weight=True), small_gpt(**options)
+    plain.load_state_dict({n: a for n, a in model.state_dict().items() if n not in new})
+    for block in model.h:
+        block.attn.q_norm.weight.data[...] = 1
+        block.attn.k_norm.weight.data[...] = 1
+    ids, _ = small_batch()
+    np.testing.assert_allclose(model(ids).data, plain(ids).data, rtol=1e-12)
+    model.h[1].attn.k_norm.weight.data[0] = 2
+    assert relative_error(model(ids).data, plain(ids).data) > 1e-3
+
+
+def test_geglu():
+    mlp = small_gpt(activation="geglu", n_inner=9).h[0].mlp
+    x = np.random.default_rng(0).standard_normal((B, 5, 12))
+    h = x @ mlp.c_fc.weight.data + mlp.c_fc.bias.data
+    gate = h[..., :9]
+    gate = gate / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)))
+    expected = gate * h[..., 9:] @ mlp.c_proj.weight.data + mlp.c_proj.bias.data
+    np.testing.assert_allclose(mlp(Tensor(x), None).data, expected, rtol=1e-12, atol=1e-12)
+    assert GPTConfig(n_embd=96, n_head=3, activation="geglu").inner_size == 256
+
+
+def test_soft_caps():
+    ids, targets = small_batch(ignored=True)
+    plain, capped = small_gpt(), small_gpt(logit_softcap=1.5)
+    expected = 1.5 * np.tanh(plain(ids).data / 1.5)
+    np.testing.assert_allclose(capped(ids).data, expected, rtol=1e-12)
+    loss = F.cross_entropy(capped(ids), targets).item()
+    assert capped.loss(ids, targets).item() == pytest.approx(loss, rel=1e-12)
+
+    model = small_gpt(attn_softcap=1e-9)  # every score is the same: a mean over what is seen
+    one = small_gpt()
+    for block in one.h:
+        block.attn.c_attn.weight.data[:, :12] = 0  # no questions
+        block.attn.c_attn.bias.data[:12] = 0
+    np.testing.assert_allclose(model(ids).data, one(ids).data, rtol=1e-7)
+
+
+# ---- rope ---------------------------------------------------------------------------------------
+
+
+def test_linear_scaling_stretches_positions():
+    options = {"position": "rope", "n_embd": 12, "n_head": 3}
+    stretched = GPTConfig(**options, rope_scaling=RopeScaling("linear", 4.0))
+    for found, expected in zip(
+        position_tables(stretched, (8,), 1, "float64"),
+        position_tables(GPTConfig(**options), (2,), 1, "float64"),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_llama3_scaling_by_hand():
+    """A pair that comes round 8, 5/2 and 1/2 times in 64 tokens; 1 to 4 is the crossing."""
+    scaling = RopeScaling("llama3", 8.0, 1.0, 4.0, 64)
+    frequencies = 2 * np.pi / 64 * np.array([8, 2.5, 0.5])
+    expected = frequencies * [1, (1 + 1 / 8) / 2, 1 / 8]
+    np.testing.assert_allclose(scaling(frequencies), expected, rtol=1e-15)
+    cos, _ = rope_tables([3], 6, base=100.0, dtype="float64", scaling=scaling)
+    plain = scaling(100.0 ** (-np.array([0, 2, 4]) / 6))
+    np.testing.assert_allclose(cos, np.cos([3 * plain]), rtol=1e-15)
+
+
+# ---- windows and sinks --------------------------------------------------------------------------
+
+
+def reach(model, T):
+    """(T, T): whether the logits at t (row) change with the token at s (column)."""
+    ids = np.arange(T)[None] % V
+    before = model(ids).data[0]
+    changed = np.repeat(ids, T, axis=0)
+    changed[np.arange(T), np.arange(T)] = (ids[0] + 1) % V
+    return (model(changed).data != before).any(axis=-1).T
+
+
+def test_a_window_reaches_back_once_in_every_layer():
+    back = np.arange(12)[:, None] - np.arange(12)
+    one = small_gpt(n_layer=1, window=3, block_size=12, position="rope")
+    np.testing.assert_array_equal(reach(one, 12), (back >= 0) & (back < 3))
+    two = small_gpt(n_layer=2, window=3, block_size=12, position="rope")
+    np.testing.assert_array_equal(reach(two, 12), (back >= 0) & (back < 5))
+    mixed = small_gpt(n_layer=2, window=3, window_layers=(1,), block_size=12, position="rope")
+    np.testing.assert_array_equal(reach(mixed, 12), back >= 0)
+
+
+def test_sinks_stay_in_sight():
+    back = np.arange(12)[:, None] - np.arange(12)
+    model = small_gpt(n_layer=1, window=3, sinks=2, block_size=12, position="rope")
+    expected = (back >= 0) & ((back < 3) | (np.arange(12) < 2))
+    np.testing.assert_array_equal(reach(model, 12), expected)
+
+
+@pytest.mark.parametrize("sinks", [1, 2])
+def test_sinks_are_what_a_rolling_cache_holds(sinks):
+    """StreamingLLM as its paper has it: of a text that goes on, a cache keeps the sinks and a
+    window, as if they stood side by side at positions 0, 1, 2, ... Here this cache holds what went
+    into attention, and each token is computed from it in one go."""
+    window, T = 4, 15
+    model = small_gpt(n_layer=1, window=window, sinks=sinks, position="rope", block_size=T)
+    plain = Attention(
+        GPTConfig(**{**SIZES, "position": "rope", "block_size": T}),
+        np.random.default_rng(0), 0.02, "float64",
+    )  # fmt: skip
+    plain.load_state_dict(model.h[0].attn.state_dict())
+    x = Tensor(np.random.default_rng(1).standard_normal((1, T, 12)))
+
+    def turn(T):
+        return position_tables(model.config, (0,), T, "float64")
+
+    found = model.h[0].attn(x, turn(T), None, None, 0).data
+    for t in range(T):
+        held = [*range(sinks), *range(max(sinks, t - window + 1), t + 1)]
+        held = held if t >= sinks else list(range(t + 1))
+        y = plain(Tensor(x.data[:, held]), turn(len(held))[:2], None, None, 0).data
+        np.testing.assert_allclose(y[:, -1], found[:, t], rtol=1e-10, atol=1e-12)

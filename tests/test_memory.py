@@ -1,0 +1,121 @@
+"""The estimate of memory: what is saved, op by op, and the peak of a process that trains."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from tinygpt import GPT, GPTConfig, memory, parallel
+from tinygpt.graph import trace
+
+SMALL = {"vocab_size": 13, "block_size": 80, "n_layer": 3, "n_head": 4, "n_embd": 32}
+OPTIONS = [
+    {},
+    {"bias": False, "activation": "gelu"},
+    {"activation": "relu"},
+    {"activation": "relu2", "position": "rope", "qk_norm": True, "norm": "rms_norm"},
+    {"activation": "silu", "position": "none", "n_kv_head": 2},
+    {"activation": "swiglu", "position": "rope", "n_kv_head": 1, "bias": False},
+    {"activation": "geglu"},
+    {"qk_norm": True, "tie_weights": False},
+    {"dropout": 0.2},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_what_a_block_saves(options):
+    """The arrays that backward mentions: each layer more adds what the formula says."""
+    ids = np.zeros((2, 80), int)
+    saved = []
+    for layers in (1, 2):
+        model = GPT(GPTConfig(**{**SMALL, **options, "n_layer": layers}))
+        names = dict(model.named_parameters())
+        saved.append(trace(model.loss(ids, ids, rng=0), **names).saved_bytes)
+    formula = memory.saved_by_block(model.config, 80) * ids.size
+    assert formula == pytest.approx(saved[1] - saved[0], rel=0.02)
+
+
+def test_small_parameters(monkeypatch):
+    monkeypatch.setattr(memory, "LARGE", 1500)
+    for options in OPTIONS:
+        model = GPT(GPTConfig(**{**SMALL, **options}))
+        small = sum(p.size for p in model.parameters() if p.size < 1500)
+        assert memory.small_parameters(model.config) == small
+
+
+def test_it_counts_what_runs_at_once(monkeypatch):
+    config = GPTConfig(**{**SMALL, "block_size": 128})
+    sizes = {}
+    for threads in (1, 2, 4):
+        monkeypatch.setattr(memory, "threads", lambda n=threads: n)
+        monkeypatch.setattr(parallel, "threads", lambda n=threads: n)
+        sizes[threads] = memory.training_memory(config, batch_size=64)
+        for what in ("activations", "logits and temporaries"):
+            assert sizes[threads][what] == threads * sizes[1][what]
+    sgd = memory.training_memory(config, batch_size=64, moments=1)
+    assert sgd["moments of the optimizer"] == 4 * config.parameter_count
+    assert sum(sizes[4].values()) - sum(sgd.values()) == 4 * config.parameter_count
+
+
+TRAIN = """
+import json, resource, sys
+import numpy as np
+from tinygpt import GPT, GPTConfig, AdamW, accumulate_gradients
+options, B = json.loads(sys.argv[1])
+config = GPTConfig(**options)
+model = GPT(config)
+optimizer = AdamW(model.parameters())
+rng = np.random.default_rng(0)
+for step in range(3):
+    ids, targets = rng.integers(0, config.vocab_size, (2, B, config.block_size))
+    accumulate_gradients(model.loss, ids, targets, rng=(0, step))
+    optimizer.clip_grad_norm(1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def check_peak(config, B):
+    """A few steps in a process of their own take what the estimate says, within 15 %."""
+    arguments = json.dumps([asdict(config), B])
+    result = subprocess.run(
+        [sys.executable, "-c", TRAIN, arguments], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    estimate = sum(memory.training_memory(config, B).values())
+    measured = int(result.stdout) * 1024
+    print(f"estimate {estimate / 1e6:.0f} MB, measured {measured / 1e6:.0f} MB")
+    assert estimate == pytest.approx(measured, rel=0.15)
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's ru_maxrss")
+CPU = {"vocab_size": 65, "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128}
+DEFAULT = CPU | {
+    "bias": False, "position": "rope", "norm": "rms_norm", "activation": "relu2", "qk_norm": True,
+}  # fmt: skip
+LARGER = CPU | {"block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384, "activation": "gelu"}
+
+
+@linux
+@pytest.mark.parametrize("options", [CPU, DEFAULT, CPU | {"activation": "swiglu", "remat": True}])
+def test_the_peak_of_small_models(options):
+    check_peak(GPTConfig(**options), 12)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("B", [16, 64])
+def test_the_peak_at_10_million_parameters(B, dropout, remat):
+    check_peak(GPTConfig(**LARGER, bias=False, dropout=dropout, remat=remat), B)
+
+
+@linux
+@pytest.mark.slow
+def test_the_peak_of_gpt2():
+    check_peak(GPTConfig(block_size=256), 2)
