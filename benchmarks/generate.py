@@ -158,12 +158,14 @@ def main() -> None:
     print(f"\n{options.config}, {options.batch_size} x {options.tokens} tokens after "
           f"{options.prompt_tokens}, {options.sampling}, {threads()} threads, "
           f"{options.rounds} rounds in turn")  # fmt: skip
-    print(f"{'':15} {'tokens/s':>9} {'best':>9} {'tinygpt is':>12}")
+    print(f"{'':15} {'tokens/s':>9} {'best':>9} {'tinygpt is':>15}")
     rows = []
     for name in names:
         median, least = statistics.median(times[name]), min(times[name])
         rows.append({"name": name, "tokens_per_second": tokens / median, "best": tokens / least})
-        print(f"{name:15} {tokens / median:9.1f} {tokens / least:9.1f} {median / ours:11.2f}x")
+        print(
+            f"{name:15} {tokens / median:9.1f} {tokens / least:9.1f} {median / ours:6.2f}x as fast"
+        )
     size = 4 * (config.parameter_count - config.block_size * config.n_embd)
     least = statistics.median(times["matrix-vector"]) / options.tokens
     print(f"matrix-vector reads {size / least / 1e9:.1f} GB/s; tinygpt reaches "

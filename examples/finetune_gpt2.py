@@ -23,12 +23,12 @@ and train it further on a text that is nothing like the first:
 
     python examples/finetune_gpt2.py runs/small-folder README.md
 
-Prints, of that:
-    llama, 1,000 parameters; 1,000 tokens to learn from, 100 held out, windows of 64
-    before:   held-out loss 1.00 nats per token
-    step  20: held-out loss 1.00
-    step  40: held-out loss 1.00
-    step  60: held-out loss 1.00, which is 1.00 less than before
+Prints, of that, where "..." is near 8 at first and near 5 in the end:
+    llama, 869,504 parameters; ... tokens to learn from, ... held out, windows of 64
+    before:   held-out loss ... nats per token
+    step  20: held-out loss ...
+    step  40: held-out loss ...
+    step  60: held-out loss ..., which is ... less than before
     runs/finetuned is a folder like the first: GPT.from_pretrained and transformers load it
 """
 

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+torch.set_num_threads(1)  # models of a few hundred numbers
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 

@@ -19,6 +19,7 @@ OPTIONS = [
     {"activation": "relu2", "position": "rope", "qk_norm": True, "norm": "rms_norm"},
     {"activation": "silu", "position": "none", "n_kv_head": 2},
     {"activation": "swiglu", "position": "rope", "n_kv_head": 1, "bias": False},
+    {"activation": "geglu"},
     {"qk_norm": True, "tie_weights": False},
     {"dropout": 0.2},
 ]

@@ -10,6 +10,7 @@ from .ops.scaled_dot_product_attention import BLOCK
 from .parallel import micro_batch_count
 
 FLOAT = 4  # bytes
+GATED = ("swiglu", "geglu")  # their first matrix is two, side by side
 INTERPRETER = 35_000_000  # Python, NumPy, tinygpt, and what OpenBLAS copies parts of matrices into
 
 
@@ -73,6 +74,7 @@ def saved_by_block(config: GPTConfig, T: int) -> int:
             "relu2": 2,  # max(x, 0), the result
             "silu": 2,  # the sigmoid, the result
             "swiglu": 5,  # gate and up: one array; the sigmoid, silu(gate), the product
+            "geglu": 5,  # the same with gelu_tanh's gate
         }[config.activation]
     )
     masks = 0
@@ -84,13 +86,13 @@ def saved_by_block(config: GPTConfig, T: int) -> int:
 def block_temporaries(config: GPTConfig) -> int:
     """Numbers per token that come and go in the backward of a block, at their most: in the
     activation dy, dx and one more, beside the gradient that goes around it."""
-    up = (2 if config.activation == "swiglu" else 1) * config.inner_size
+    up = (2 if config.activation in GATED else 1) * config.inner_size
     return 2 * up + config.inner_size + config.n_embd
 
 
 def widest(config: GPTConfig) -> int:
     """Numbers in the largest matrix of a block, whose gradient is there before it is added."""
-    up = (2 if config.activation == "swiglu" else 1) * config.inner_size
+    up = (2 if config.activation in GATED else 1) * config.inner_size
     return config.n_embd * max(up, config.n_embd + 2 * config.kv_heads * config.head_size)
 
 
@@ -98,7 +100,7 @@ def small_parameters(config: GPTConfig) -> int:
     """Numbers in parameters below LARGE, whose gradients each thread sums up by itself."""
     C, inner = config.n_embd, config.inner_size
     qkv = C + 2 * config.kv_heads * config.head_size
-    up = 2 * inner if config.activation == "swiglu" else inner
+    up = 2 * inner if config.activation in GATED else inner
     tables = [config.vocab_size * C] * (1 if config.tie_weights else 2)
     tables += [config.block_size * C] if config.position == "learned" else []
     matrices = config.n_layer * [C * qkv, C * C, C * up, inner * C]

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_gpt import assert_same_gradients, gradients, relative_error
 
-from tinygpt import GPT, safetensors
+from tinygpt import GPT, GPTConfig, safetensors, tokenizers
 from tinygpt.huggingface import FAMILIES
 from tinygpt.huggingface.tensors import parts
 from tinygpt.sampling import Sampling
 
-pytest.importorskip("transformers", reason="transformers is not installed: no outside check")
+transformers = pytest.importorskip("transformers", reason="no outside check without transformers")
 
 from huggingface_models import gradients_of, load, logits_of, make  # noqa: E402
 
@@ -224,6 +224,16 @@ def test_agrees_with_transformers(model_type):
 @families
 def test_agrees_with_transformers_in_many_configurations(model_type):
     run(model_type, 200)
+
+
+def test_the_tokenizer_is_one_of_transformers(tmp_path):
+    text = "To be, or not to be: that is the question.\n"
+    tokenizer = tokenizers.BPE.train(text, 270, special_tokens=["<|endoftext|>"])
+    config = GPTConfig(tokenizer.vocab_size, T, n_layer=1, n_head=1, n_embd=4)
+    GPT(config).export(tmp_path, tokenizer)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text)["input_ids"] == tokenizer.encode(text)
+    assert theirs.decode(tokenizer.encode(text)) == text
 
 
 def run(model_type, examples):
