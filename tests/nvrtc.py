@@ -56,3 +56,22 @@ def nvrtc():
         if match:
             found[match[1]] = str(file.locate())
     return NVRTC(found["-builtins"], found[None])
+
+
+def main():
+    """A line for each kernel: python tests/nvrtc.py sm_90"""
+    import sys
+
+    from emulation import PROGRAMS, name_of
+
+    compiler = nvrtc()
+    if compiler is None:
+        sys.exit("NVRTC is not installed; try: pip install -e '.[kernels]'")
+    for program in PROGRAMS:
+        for kernel, numbers in compiler.compile(program.source(), sys.argv[1]).items():
+            registers, spilled = numbers
+            print(f"{name_of(program):22} {kernel:28} {registers:4} registers {spilled:4} spilled")
+
+
+if __name__ == "__main__":
+    main()
