@@ -143,13 +143,17 @@ class Guarded:
         self.copy = np.full(self.memory.size // 2 + GUARD + 16, self.nan).view(np.uint8)
         self.start = GUARD + -(self.copy.ctypes.data + GUARD) % 16
         self.inside = slice(self.start, self.start + self.memory.size)
-        self.copy[self.inside] = self.memory
+        self.before = self.memory.copy()
+        self.copy[self.inside] = self.before
 
     def address_of(self, view):
         return self.copy.ctypes.data + self.start + view.ctypes.data - self.first
 
     def give_back(self, symbol):
-        self.memory[:] = self.copy[self.inside]
+        """Write what the kernel changed to the array, and nothing else: other threads may be at
+        work on other parts of it."""
+        changed = self.copy[self.inside] != self.before
+        self.memory[changed] = self.copy[self.inside][changed]
         self.copy[self.inside] = np.full(self.memory.size // 2, self.nan).view(np.uint8)
         if (self.copy.view(np.uint16) != self.nan).any():
             raise RuntimeError(f"{symbol} wrote outside of an array")

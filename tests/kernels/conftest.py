@@ -26,7 +26,7 @@ def library(build_folder):
 class Emulator:
     """The stand-in for a GPU: threads may run in several orders."""
 
-    orders = (0, 1, 2, 3)
+    emulated, orders = True, (0, 1, 2, 3)
 
     def __init__(self, library):
         self.library = library
@@ -41,7 +41,7 @@ class Emulator:
 class GPU:
     """A real one, in whatever order it takes."""
 
-    orders = (0,)
+    emulated, orders = False, (0,)
 
     def array(self, x, dtype=None):
         return backend.cupy().asarray(x, dtype)

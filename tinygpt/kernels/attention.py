@@ -89,7 +89,7 @@ def _by_the_op(inputs, options):
 
 
 def _is_bfloat16(x):
-    return x is not None and x.dtype.name == "bfloat16"
+    return x is not None and x.dtype.char == "E"
 
 
 NO_DROPOUT = (np.uint64(0), np.uint64(0), np.uint32(0))

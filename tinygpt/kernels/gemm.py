@@ -13,8 +13,9 @@ from ..backend import cupy
 from .launch import contiguous
 from .precision import tf32
 
-# From the headers of CUDA: cudaDataType, cublasComputeType_t, cublasGemmAlgo_t.
-TYPES = {"float32": 0, "bfloat16": 14}
+# From the headers of CUDA: cudaDataType, for float32 and bfloat16 by dtype.char; then
+# cublasComputeType_t and cublasGemmAlgo_t.
+TYPES = {"f": 0, "E": 14}
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
 
 
@@ -89,8 +90,8 @@ def _on_cublas(g: Gemm, beta: float) -> None:
     cuda.cublas.gemmEx(
         cuda.device.get_cublas_handle(),
         int(g.transpose_first), int(g.transpose_second), g.m, g.n, g.k, ctypes.addressof(one),
-        g.first.data.ptr, TYPES[g.first.dtype.name], g.first_step,
-        g.second.data.ptr, TYPES[g.second.dtype.name], g.second_step, ctypes.addressof(kept),
-        g.out.data.ptr, TYPES[g.out.dtype.name], g.out_step,
+        g.first.data.ptr, TYPES[g.first.dtype.char], g.first_step,
+        g.second.data.ptr, TYPES[g.second.dtype.char], g.second_step, ctypes.addressof(kept),
+        g.out.data.ptr, TYPES[g.out.dtype.char], g.out_step,
         COMPUTE_32F_FAST_TF32 if rounds else COMPUTE_32F, DEFAULT_ALGORITHM,
     )  # fmt: skip
