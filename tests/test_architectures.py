@@ -1,5 +1,6 @@
 """The options of GPTConfig that other people's models need (their gradients are in test_gpt.py)."""
 
+import model_checks
 import numpy as np
 import pytest
 from small_gpt import SIZES, B, relative_error, small_batch, small_gpt
@@ -7,7 +8,6 @@ from small_gpt import SIZES, B, relative_error, small_batch, small_gpt
 from tinygpt import GPT, GPTConfig, Tensor
 from tinygpt import functional as F
 from tinygpt.gpt import RopeScaling
-from tinygpt.gpt.attention import Attention
 from tinygpt.gpt.positions import position_tables
 from tinygpt.ops.rope import rope_tables
 
@@ -33,16 +33,16 @@ every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
 @every_option
 def test_the_cache_changes_nothing(options):
-    """Token for token, across block_size several times over, in prompts of different lengths."""
+    """Token for token, past block_size, in prompts of one length and of several."""
     model = small_gpt(**options, block_size=11)
-    for prompts in (np.arange(6).reshape(2, 3), [[1], [2, 3, 4, 5, 6, 7, 8, 9], [4, 4]]):
-        for temperature in (0.0, 1.0):
-            written = [
-                model.generate(prompts, 25, temperature=temperature, rng=5, use_cache=use_cache)
-                for use_cache in (True, False)
-            ]
-            for with_cache, without in zip(*written, strict=True):
-                np.testing.assert_array_equal(with_cache, without)
+    unequal = [[1], [2, 3, 4, 5, 6, 7, 8, 9], [4, 4]]
+    for prompts, temperature in ((np.arange(6).reshape(2, 3), 0.0), (unequal, 1.0)):
+        written = [
+            model.generate(prompts, 16, temperature=temperature, rng=5, use_cache=use_cache)
+            for use_cache in (True, False)
+        ]
+        for with_cache, without in zip(*written, strict=True):
+            np.testing.assert_array_equal(with_cache, without)
 
 
 @every_option
@@ -186,11 +186,8 @@ def test_linear_scaling_stretches_positions():
 
 
 def test_llama3_scaling_by_hand():
-    """A pair that comes round 8, 5/2 and 1/2 times in 64 tokens; 1 to 4 is the crossing."""
+    model_checks.llama3_scaling(None)
     scaling = RopeScaling("llama3", 8.0, 1.0, 4.0, 64)
-    frequencies = 2 * np.pi / 64 * np.array([8, 2.5, 0.5])
-    expected = frequencies * [1, (1 + 1 / 8) / 2, 1 / 8]
-    np.testing.assert_allclose(scaling(frequencies), expected, rtol=1e-15)
     cos, _ = rope_tables([3], 6, base=100.0, dtype="float64", scaling=scaling)
     plain = scaling(100.0 ** (-np.array([0, 2, 4]) / 6))
     np.testing.assert_allclose(cos, np.cos([3 * plain]), rtol=1e-15)
@@ -225,26 +222,6 @@ def test_sinks_stay_in_sight():
     np.testing.assert_array_equal(reach(model, 12), expected)
 
 
-@pytest.mark.parametrize("sinks", [1, 2])
-def test_sinks_are_what_a_rolling_cache_holds(sinks):
-    """StreamingLLM as its paper has it: of a text that goes on, a cache keeps the sinks and a
-    window, as if they stood side by side at positions 0, 1, 2, ... Here this cache holds what went
-    into attention, and each token is computed from it in one go."""
-    window, T = 4, 15
-    model = small_gpt(n_layer=1, window=window, sinks=sinks, position="rope", block_size=T)
-    plain = Attention(
-        GPTConfig(**{**SIZES, "position": "rope", "block_size": T}),
-        np.random.default_rng(0), 0.02, "float64",
-    )  # fmt: skip
-    plain.load_state_dict(model.h[0].attn.state_dict())
-    x = Tensor(np.random.default_rng(1).standard_normal((1, T, 12)))
-
-    def turn(T):
-        return position_tables(model.config, (0,), T, "float64")
-
-    found = model.h[0].attn(x, turn(T), None, None, 0).data
-    for t in range(T):
-        held = [*range(sinks), *range(max(sinks, t - window + 1), t + 1)]
-        held = held if t >= sinks else list(range(t + 1))
-        y = plain(Tensor(x.data[:, held]), turn(len(held))[:2], None, None, 0).data
-        np.testing.assert_allclose(y[:, -1], found[:, t], rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize(("sinks", "window"), [(1, 4), (2, 4), (3, 1), (1, 20)])
+def test_sinks_are_what_a_rolling_cache_holds(sinks, window):
+    model_checks.sinks(None, sinks, window)

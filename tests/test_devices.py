@@ -225,6 +225,16 @@ def test_generate(cuda, position, use_cache):
     )
 
 
+@all_models
+def test_generate_from_unequal_prompts_and_score(cuda, options):
+    here, there = pair(cuda, **options)
+    prompts = [[1, 2, 3, 4, 5], [6], [7, 8]]
+    written = [model.generate(prompts, 12, min_p=0.01) for model in (here, there)]
+    for expected, found in zip(*written, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert_close(there.score(written[0][0]), here.score(written[0][0]), 1e-5)
+
+
 def test_ids_are_checked_wherever_they_are(cuda):
     _, there = pair(cuda)
     for ids in ([[11]], to_device(np.array([[11]]), "cuda")):

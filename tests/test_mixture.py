@@ -2,23 +2,16 @@
 
 import importlib
 
+import model_checks
 import numpy as np
 import pytest
-from small_gpt import (
-    B,
-    T,
-    assert_same_gradients,
-    gradients,
-    replace_parameter,
-    small_batch,
-    small_gpt,
-)
+from model_checks import MIXTURE, states
+from small_gpt import assert_same_gradients, gradients, small_batch, small_gpt
 
-from tinygpt import GPT, Tensor, accumulate_gradients, evaluate, gradcheck, no_grad
+from tinygpt import GPT, Tensor, accumulate_gradients, evaluate, no_grad
 from tinygpt import functional as F
 from tinygpt.rng import Key
 
-MIXTURE = {"n_expert": 4, "n_expert_per_token": 2, "n_inner": 5, "activation": "swiglu"}
 LAYERS = 2
 
 
@@ -26,34 +19,10 @@ def mixture(**options):
     return small_gpt(**{**MIXTURE, **options}).h[0].mlp
 
 
-def states(shape=(B, T, 12), seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def by_hand(mlp, x, k):
-    """y and the imbalance, one token at a time."""
-    y, taken, probabilities = np.zeros_like(x), [], []
-    for b, t in np.ndindex(x.shape[:2]):
-        scores = x[b, t] @ mlp.router.weight.data
-        p = np.exp(scores) / np.exp(scores).sum()
-        experts = sorted(range(len(p)), key=lambda e: -p[e])[:k]
-        for e in experts:
-            result = mlp.experts[e](Tensor(x[b : b + 1, t : t + 1]), None).data[0, 0]
-            y[b, t] += p[e] / p[experts].sum() * result
-        taken += experts
-        probabilities.append(p)
-    f = np.bincount(taken, minlength=len(p)) / len(probabilities)
-    return y, len(p) * np.sum(f * np.mean(probabilities, axis=0))
-
-
 @pytest.mark.parametrize("k", [1, 2, 4])
 @pytest.mark.parametrize("n_expert", [4, 7])
 def test_by_hand(n_expert, k):
-    mlp = mixture(n_expert=n_expert, n_expert_per_token=k)
-    y, imbalance = mlp(Tensor(states()), None)
-    expected, expected_imbalance = by_hand(mlp, states(), k)
-    np.testing.assert_allclose(y.data, expected, rtol=1e-12, atol=1e-12)
-    assert imbalance.item() == pytest.approx(expected_imbalance, rel=1e-12)
+    model_checks.mixture(None, n_expert, k)
 
 
 def test_parameters():
@@ -101,18 +70,8 @@ def test_the_router_learns_through_the_gate_alone_where_balance_does_not_count()
 
 
 def test_gradients_of_the_loss(monkeypatch):
-    """Of the balance too: f, a count, stays where it is, and P moves."""
     monkeypatch.setattr(importlib.import_module("tinygpt.gradcheck"), "EACH_ENTRY", 0)
-    model = small_gpt(**MIXTURE, n_layer=1, balance_weight=3.0)
-    ids, targets = small_batch()
-    for name, p in list(model.named_parameters()):
-
-        def loss(w, name=name):
-            replace_parameter(model, name, w)
-            return model.loss(ids, targets)
-
-        gradcheck(loss, p.data, allow_zero=["w"] if ".experts." in name else [])
-        replace_parameter(model, name, p)
+    model_checks.mixture_gradients(None, names=None)
 
 
 def imbalances(model, ids):
@@ -194,12 +153,12 @@ def test_a_token_does_not_depend_on_those_after_it_or_in_other_rows():
     np.testing.assert_allclose(model(ids[:, :3]).data, before[:, :3], rtol=1e-10)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_the_cache_changes_nothing(temperature):
+def test_the_cache_changes_nothing():
     model = small_gpt(**MIXTURE, position="rope", window=3, sinks=1, block_size=11)
-    for prompts in (np.arange(6).reshape(2, 3), [[1], [2, 3, 4, 5, 6, 7, 8, 9], [4, 4]]):
+    unequal = [[1], [2, 3, 4, 5, 6, 7, 8, 9], [4, 4]]
+    for prompts, temperature in ((np.arange(6).reshape(2, 3), 0.0), (unequal, 1.0)):
         written = [
-            model.generate(prompts, 25, temperature=temperature, rng=5, use_cache=use_cache)
+            model.generate(prompts, 16, temperature=temperature, rng=5, use_cache=use_cache)
             for use_cache in (True, False)
         ]
         for with_cache, without in zip(*written, strict=True):
@@ -211,3 +170,41 @@ def test_save_and_load(tmp_path):
     model.save(tmp_path)
     ids, _ = small_batch()
     np.testing.assert_array_equal(GPT.load(tmp_path)(ids).data, model(ids).data)
+
+
+def test_loss_with_balance_of_transformers(tmp_path):
+    """With one layer; over several, theirs mixes the layers' tokens."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from huggingface_models import context, make
+
+    theirs = make(
+        "mixtral",
+        vocab_size=11,
+        hidden_size=12,
+        intermediate_size=5,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        max_position_embeddings=7,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        output_router_logits=True,
+        router_aux_loss_coef=0.5,
+    )
+    theirs.save_pretrained(tmp_path)
+    ours = GPT.from_pretrained(tmp_path)
+    assert ours.config.balance_weight == 0.5
+    ids, targets = small_batch()
+    with context(theirs):
+        output = theirs(torch.tensor(ids), use_cache=False)
+        nats = torch.nn.functional.cross_entropy(
+            output.logits.flatten(0, 1), torch.tensor(targets).flatten()
+        )
+        loss = nats + 0.5 * output.aux_loss
+        loss.backward()
+    found = ours.loss(ids, targets)
+    found.backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-12)
+    router = next(p for name, p in theirs.named_parameters() if "mlp.gate" in name)
+    np.testing.assert_allclose(ours.h[0].mlp.router.weight.grad, router.grad.T, rtol=1e-9)

@@ -5,6 +5,7 @@ A row names the file, the line as it is, the line with the bug, and the check th
 
 import numpy as np
 import pytest
+from model_checks import llama3_scaling, mixture, mixture_gradients, sinks
 from op_checks import (
     assert_close,
     check_dtypes,
@@ -173,6 +174,20 @@ BUGS = [
     (ATTENTION, "ds[..., :sinks] = 0", "pass", gradient),
     (ATTENTION, "scale, out=dqs_sinks", "1, out=dqs_sinks", gradient),
     (ATTENTION, "dk[:, :, met] +=", "dk[:, :, met] -=", gradient),
+    # parts of the model
+    ("gpt.mixture", "chosen].softmax()", "chosen] * 0.5", mixture),
+    ("gpt.mixture", "chosen].softmax()", "chosen].softmax(axis=0)", mixture),
+    ("gpt.mixture", "np.argsort(-to_numpy", "np.argsort(to_numpy", mixture),
+    ("gpt.mixture", "argsort(chosen.reshape(-1)", "argsort(chosen.T.reshape(-1)", mixture),
+    ("gpt.mixture", "counts / N", "counts / chosen.size", mixture),
+    ("gpt.mixture", "= E * (scores", "= (scores", mixture),
+    ("gpt.mixture", "self.router(rows)", "self.router(rows.detach())", mixture_gradients),
+    ("gpt.mixture", "softmax()  # (N, k)", "softmax().detach()  # (N, k)", mixture_gradients),
+    ("gpt.rope_scaling", "stays + (1 - stays)", "1 - stays + stays", llama3_scaling),
+    ("gpt.rope_scaling", "/ (2 * math.pi)", "", llama3_scaling),
+    ("gpt.positions", "(config.window or 0) - 1", "(config.window or 0)", sinks),
+    ("gpt.positions", "np.minimum(positions, farthest)", "positions", sinks),
+    ("gpt.attention", "q_sinks = F.rope(q, *turn[2:])", "q_sinks = F.rope(q, *turn[:2])", sinks),
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),

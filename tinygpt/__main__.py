@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .commands import command_line, generate, gradcheck, graph, perplexity, plot, tokenizer
+from .commands import card, command_line, generate, gradcheck, graph, perplexity, plot, tokenizer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m tinygpt", description="A GPT you can read to the bottom."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (gradcheck, generate, perplexity, plot, graph, tokenizer):
+    for module in (gradcheck, generate, perplexity, card, plot, graph, tokenizer):
         name = module.__name__.rpartition(".")[2]
         summary = str(module.__doc__).partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary)

@@ -52,6 +52,8 @@ class Sampling:
 
     def draw(self, logits: np.ndarray, before: Any, u: float) -> int:
         """The token at u of the way, 0 <= u < 1, when the probabilities are laid end to end."""
+        if self.temperature == 0:
+            return self._changed(logits, before)[1]
         p = self.probabilities(logits, before)
         upto = np.cumsum(p)
         place = int(np.searchsorted(upto, u * upto[-1], side="right"))
@@ -59,17 +61,7 @@ class Sampling:
 
     def probabilities(self, logits: np.ndarray, before: Any = ()) -> np.ndarray:
         """logits (V,) and the ids of the tokens so far -> (V,), float64, the largest being 1."""
-        z = np.array(logits, "float64")
-        if self.repetition_penalty != 1:
-            penalised = np.unique(np.asarray(before, "int64"))
-            value = z[penalised]
-            penalty = np.where(value > 0, 1 / self.repetition_penalty, self.repetition_penalty)
-            z[penalised] = value * penalty
-        likeliest = z.argmax()  # of a nan, where there is one
-        if not np.isfinite(z[likeliest]):
-            raise ValueError(
-                f"the model's largest logit is {z[likeliest]}, so there is nothing to choose"
-            )
+        z, likeliest = self._changed(logits, before)
         if self.temperature == 0:
             p = np.zeros_like(z)
             p[likeliest] = 1
@@ -81,11 +73,26 @@ class Sampling:
         if self.top_k is not None:
             _keep_largest(p, self.top_k)
         if self.top_p is not None:
-            upto = np.cumsum(np.sort(p)[::-1])
+            upto = np.cumsum(np.sort(p[p > 0])[::-1])
             _keep_largest(p, 1 + int(np.searchsorted(upto, self.top_p * upto[-1])))
         if self.min_p is not None:
             p[p < self.min_p] = 0
         return p
+
+    def _changed(self, logits: np.ndarray, before: Any) -> tuple[np.ndarray, int]:
+        """A copy of the logits with the penalty, and the likeliest token."""
+        z = np.array(logits, "float64")
+        if self.repetition_penalty != 1:
+            penalised = np.unique(np.asarray(before, "int64"))
+            value = z[penalised]
+            penalty = np.where(value > 0, 1 / self.repetition_penalty, self.repetition_penalty)
+            z[penalised] = value * penalty
+        likeliest = int(z.argmax())  # of a nan, where there is one
+        if not np.isfinite(z[likeliest]):
+            raise ValueError(
+                f"the model's largest logit is {z[likeliest]}, so there is nothing to choose"
+            )
+        return z, likeliest
 
 
 def _keep_largest(p: np.ndarray, k: int) -> None:

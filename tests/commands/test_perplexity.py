@@ -82,7 +82,10 @@ def test_a_token_at_the_start_gives_the_first_of_the_text_a_score(tmp_path, caps
     [
         (["model", "nowhere.txt"], "nowhere.txt: No such file"),
         (["model", "latin1.txt"], "latin1.txt is not UTF-8 text"),
-        (["model", "empty.txt"], "ids is empty"),
+        (
+            ["model", "empty.txt"],
+            "empty.txt has 0 tokens, and two are the least",
+        ),
         (["model", "text.txt", "--stride", "9"], "stride must be between 1 and block_size=8"),
         (["nowhere", "text.txt"], "nowhere is not a folder"),
     ],

@@ -21,9 +21,7 @@ def open_model(folder: str, device: str) -> tuple[GPT, Tokenizer]:
     device = resolve_device(device)
     if (Path(folder) / "config.json").is_file():
         return _of_hugging_face(Path(folder), device)
-    best = Path(folder) / "best"
-    if best.is_dir():
-        raise ValueError(f"{folder} is the folder of a run; its best model is in {best}")
+    _refuse_run(folder)
     _, meta, _ = load(folder, groups=())
     if not isinstance(meta.get("tokenizer"), dict):
         raise ValueError(f"{folder} was saved without a tokenizer, so it cannot read text")
@@ -35,6 +33,20 @@ def open_model(folder: str, device: str) -> tuple[GPT, Tokenizer]:
             f"of {tokenizer.vocab_size}: they do not belong together"
         )
     return model, tokenizer
+
+
+def open_weights(folder: str) -> GPT:
+    """The model in a folder of ours, or of Hugging Face; a tokenizer need not be there."""
+    if (Path(folder) / "config.json").is_file():
+        return GPT.from_pretrained(folder)
+    _refuse_run(folder)
+    return GPT.load(folder)
+
+
+def _refuse_run(folder: str) -> None:
+    best = Path(folder) / "best"
+    if best.is_dir():
+        raise ValueError(f"{folder} is the folder of a run; its best model is in {best}")
 
 
 def _of_hugging_face(folder: Path, device: str) -> tuple[GPT, Tokenizer]:

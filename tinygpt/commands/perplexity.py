@@ -26,6 +26,10 @@ def run(options: argparse.Namespace) -> int:
     except UnicodeDecodeError as error:
         raise ValueError(f"{options.file} is not UTF-8 text: {error}") from None
     ids = tokenizer.encode_array(text, add_special_tokens=True)
+    if len(ids) < 2:
+        raise ValueError(
+            f"{options.file} has {len(ids)} tokens, and two are the least that can be scored"
+        )
     block_size = model.config.block_size
     stride = options.stride or max(1, block_size // 2)
     nats = -model.score(ids, stride=stride)

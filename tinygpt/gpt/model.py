@@ -24,6 +24,7 @@ from ..tensor import Tensor, no_grad
 from ..vjp import remat
 from .attention import Attention
 from .cache import KVCache
+from .card import card
 from .config import GPTConfig
 from .feed_forward import MLP
 from .mixture import Mixture
@@ -232,6 +233,10 @@ class GPT(Module):
         ids = to_numpy(check_ids("ids", text, self.config.vocab_size))
         with no_grad():
             return score(lambda ids: self(ids).data, ids, self.config.block_size, stride)
+
+    def card(self) -> str:
+        """A text: parameters part by part, products per token, memory. See card.py."""
+        return card(self)
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
