@@ -217,7 +217,7 @@ def check_float32(theirs, folder, batch):
 
 @families
 def test_agrees_with_transformers(model_type):
-    run(model_type, 4)
+    run(model_type, 3)
 
 
 @pytest.mark.slow
