@@ -362,6 +362,20 @@ def test_published_configs(name):
     assert {name: getattr(config, name) for name in options} == options
 
 
+def test_the_layers_in_which_qwen_slides():
+    def window_layers(**said):
+        values = LLAMA | SLIDING | {"num_hidden_layers": 3, "sliding_window": 2} | said
+        options = FAMILIES["qwen2"].options(Config(values, "config.json"))
+        return options["window"], options.get("window_layers")
+
+    assert window_layers(max_window_layers=0) == (2, None)
+    assert window_layers(max_window_layers=1) == (2, [1, 2])
+    assert window_layers(max_window_layers=3) == (None, None)
+    assert window_layers(use_sliding_window=False) == (None, None)
+    types = ["sliding_attention", "full_attention", "full_attention"]
+    assert window_layers(layer_types=types) == (2, [0])
+
+
 # ---- what is refused ----------------------------------------------------------------------------
 
 
