@@ -1,4 +1,4 @@
-"""Train a model from Hugging Face further, on a text of yours.
+r"""Train a model from Hugging Face further, on a text of yours.
 
     python examples/finetune_gpt2.py FOLDER TEXT [--out runs/finetuned]
 
@@ -7,9 +7,9 @@ gpt2 does; so do Llama, Mistral, Qwen and their kin. Where huggingface_hub is in
 as openai-community/gpt2 will do. TEXT is a file in UTF-8; its last tenth is held out, to see what
 the model makes of a text like yours that it has not learnt from.
 
-Without a network, make a small one first. This takes half a minute:
+Without a network, make a small one first. This takes a quarter of a minute:
 
-    python examples/train_shakespeare.py --text play --tokenizer bpe --vocab-size 512
+    python examples/train_shakespeare.py --text play --tokenizer bpe --vocab-size 512 \
         --no-qk-norm --activation swiglu --steps 100 --eval-interval 100 --out runs/small
 
 then, in Python:
@@ -23,8 +23,8 @@ and train it further on a text that is nothing like the first:
 
     python examples/finetune_gpt2.py runs/small-folder README.md
 
-Prints, of that, where "..." is near 8 at first and near 5 in the end:
-    llama, 869,504 parameters; ... tokens to learn from, ... held out, windows of 64
+Prints, of that, where the losses are near 9 at first and near 5 in the end:
+    llama, 533,120 parameters; ... tokens to learn from, ... held out, windows of 64
     before:   held-out loss ... nats per token
     step  20: held-out loss ...
     step  40: held-out loss ...

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_script import load_script
 
-from tinygpt import GPT, tokenizers
+from tinygpt import GPT, GPTConfig, tokenizers
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = ["01_one_op", "02_by_hand", "03_by_tape", "04_gradcheck", "05_your_own_op", "09_tokenizer"]
@@ -151,7 +152,7 @@ def walk_through():
     _, train, code, finetune, _ = re.split(
         r"first\. .*:\n|then, in Python:|and train.*:|Prints", docstring
     )
-    words = [train.split(), finetune.split()]
+    words = [train.replace("\\\n", " ").split(), finetune.split()]
     assert [w[:2] for w in words] == [
         ["python", "examples/train_shakespeare.py"],
         ["python", "examples/finetune_gpt2.py"],
@@ -203,6 +204,14 @@ def test_finetuning_goes_as_it_says(small_folder, capsys):
     assert Path("runs/finetuned/generation_config.json").read_text(encoding="utf-8") == ends
     tokenizer = tokenizers.load("runs/finetuned/tokenizer.json")
     assert tokenizer.to_dict() == tokenizers.load(small_folder / "tokenizer.json").to_dict()
+
+
+def test_the_walk_through_counts_the_parameters_of_its_model():
+    train, _, _ = walk_through()
+    script = load_script()
+    options = script.model_options(script.fresh_settings(script.parse(train)))
+    count = GPTConfig(int(train[train.index("--vocab-size") + 1]), **options).parameter_count
+    assert f" {count:,} parameters; " in promise("finetune_gpt2")
 
 
 def test_micro_batches_of_any_size_learn_the_same(small_folder):
