@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,10 @@ COMMANDS = {  # what is typed after python -m tinygpt
     "generate": "the following arguments are required: model",
     "generate nowhere": "nowhere is not a folder",
     "generate TEXT": "text.txt is not a folder",
+    "generate THEIRS": "theirs/config.json is missing",
+    "card RUN": "run is the folder of a run; its best model is in run/best",
+    "card THEIRS": "theirs/config.json is missing",
+    "graph RUN": "run is the folder of a run; its best model is in run/best",
     "generate RUN": "run is the folder of a run; its best model is in run/best",
     "generate BEST --tempreature 1": "unknown option --tempreature; did you mean --temperature?",
     "generate BEST --temperature hot": "--temperature: invalid float value: 'hot'",
@@ -162,6 +167,9 @@ def here(script, tmp_path_factory):
     checkpoint.save(here / "mixed", 0, arrays, {"config": config, "tokenizer": tokenizer})
     config = {**config, "n_embd": 5}
     checkpoint.save(here / "misfit", 0, arrays, {"config": config, "tokenizer": tokenizer})
+    theirs = GPT(GPTConfig(3, 8, n_layer=1, n_head=1, n_embd=4))
+    theirs.export(here / "theirs", tokenizers.Char.train("abc"))
+    (here / "theirs" / "config.json").unlink()
     return here
 
 
@@ -274,6 +282,10 @@ CALLS = {
     "a field of text": (lambda: GPTConfig(dropout="high"), "dropout must be a number, not 'high'"),
     "heads that do not fit": (lambda: GPTConfig(n_embd=100, n_head=6), "try n_head=5"),
     "no tokenizer": (lambda: model().save("x", "char"), "expected a tokenizer, not str"),
+    "a name to export": (lambda: model().export("x", "char"), "expected a tokenizer, not str"),
+    "nobody's model": (
+        lambda: model(bias=False).export("x"), "nearest, gpt2, cannot have bias=False",
+    ),
     "tokens below 0": (lambda: model().generate([[1]], -1), "max_new_tokens must be at least 0"),
     "half a token": (lambda: model().generate([[1]], 1.5), "max_new_tokens must be a whole number"),
     "too cold": (lambda: model().generate([[1]], 1, temperature=-1), "temperature must be at"),
@@ -286,9 +298,15 @@ CALLS = {
     "no penalty": (
         lambda: model().generate([[1]], 1, repetition_penalty=0), "repetition_penalty must be",
     ),
+    "a prompt in no list": (lambda: model().generate([1, 2], 1), r"for one prompt, use \[ids\]"),
+    "a number for a prompt": (lambda: model().generate(3, 1), r"for one prompt, use \[ids\]"),
+    "no prompt": (lambda: model().generate([], 1), "ids is empty: .*; give one id or more"),
+    "a prompt too large": (lambda: model().generate([[11]], 1), "ids holds 11, which is not in"),
     "an empty prompt": (lambda: model().generate([[1], []], 1), r"ids\[1\] is empty"),
     "one to score": (lambda: model().score([1]), "two or more in a row"),
     "a text to score": (lambda: model().score("abc"), "pass the tokenizer too"),
+    "a name to score with": (lambda: model().score("abc", "char"), "expected a tokenizer, not str"),
+    "nothing to score": (lambda: model().score([]), "ids is empty: .*; give one id or more"),
     "no generator": (lambda: model().generate([[1]], 1, rng="x"), "rng must be an int from 0 up"),
     "bytes": (lambda: char().encode(b"a"), "expected text as a str, not bytes"),
     "unseen": (lambda: char().encode("aZ"), r"'Z' \(U\+005A\) at offset 1 \(line 1, column 2\)"),
@@ -326,6 +344,9 @@ CALLS = {
     "back from nothing": (lambda: Tensor(1.0).backward(), "no Tensor with requires_grad=True led"),
     "weights of another": (lambda: model().load_state_dict({}), "parameters do not match"),
     "nothing to load": (lambda: GPT.load("nowhere"), "nowhere is not a folder"),
+    "a file to load": (lambda: GPT.from_pretrained(__file__), "is a file; give the folder that"),
+    "no settings": (lambda: GPT.from_pretrained(Path(__file__).parent), "config.json is missing"),
+    "no .bin": (lambda: GPT.from_llama2c("model.bin"), "there is no file model.bin"),
 }  # fmt: skip
 
 

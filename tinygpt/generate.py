@@ -76,7 +76,7 @@ def stream(
     """
     if not isinstance(prompts, list) and prompts.ndim != 2:
         raise ValueError(
-            f"ids must have shape (batch, time), not {prompts.shape}; for one, use ids[None]"
+            f"ids must have shape (batch, time), not {prompts.shape}; for one prompt, use [ids]"
         )
     for b, prompt in enumerate(prompts):
         if prompt.ndim != 1 or len(prompt) == 0:

@@ -167,7 +167,7 @@ def check_ids(name: str, ids: Any, n: int, ignored: int | None = None) -> np.nda
     except ValueError:
         raise ValueError(f"{name} must be rows of equal length, of integers") from None
     if ids.size == 0:  # before the dtype: NumPy takes an empty list for floats
-        raise ValueError(f"{name} is empty: its shape is {ids.shape}")
+        raise ValueError(f"{name} is empty: its shape is {ids.shape}; give one id or more")
     if ids.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers, not {ids.dtype}")
     wrong = (ids < 0) | (ids >= n)

@@ -697,13 +697,13 @@ def test_export_finds_the_family(tmp_path, options, model_type):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bias": False}, "nearest, gpt2, is without bias=False"),
-        ({"position": "rope"}, "nearest, gpt2, is without position='rope'"),
-        ({"position": "sinusoidal"}, "nearest, gpt2, is without position='sinusoidal'"),
-        (AS_LLAMA | {"activation": "relu2"}, "nearest, llama, is without activation='relu2'"),
-        (AS_LLAMA | {"logit_softcap": 3.0}, "nearest, llama, is without logit_softcap=3.0"),
-        (AS_LLAMA | {"qk_norm": True}, "nearest, llama, is without qk_norm=True"),
-        (AS_LLAMA | {"window": 4, "sinks": 2}, "nearest, mistral, is without sinks=2"),
+        ({"bias": False}, "nearest, gpt2, cannot have bias=False"),
+        ({"position": "rope"}, "nearest, gpt2, cannot have position='rope'"),
+        ({"position": "sinusoidal"}, "nearest, gpt2, cannot have position='sinusoidal'"),
+        (AS_LLAMA | {"activation": "relu2"}, "nearest, llama, cannot have activation='relu2'"),
+        (AS_LLAMA | {"logit_softcap": 3.0}, "nearest, llama, cannot have logit_softcap=3.0"),
+        (AS_LLAMA | {"qk_norm": True}, "nearest, llama, cannot have qk_norm=True"),
+        (AS_LLAMA | {"window": 4, "sinks": 2}, "nearest, mistral, cannot have sinks=2"),
     ],
 )
 def test_a_model_that_no_family_has(tmp_path, options, message):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .model_folder import read_json
+from ..huggingface.folder import read_json
 
 
 def chat_prompt(folder: str, message: str) -> str:

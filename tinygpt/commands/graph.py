@@ -9,6 +9,7 @@ import numpy as np
 
 from ..gpt import GPT, GPTConfig
 from ..graph import to_dot, to_svg, trace
+from .model_folder import open_weights
 
 FORMATS = {".svg": to_svg, ".dot": to_dot}
 B, T = 2, 6  # sequences and tokens
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         n_layer = 1 if options.n_layer is None else options.n_layer
         model = GPT(GPTConfig(vocab_size=65, block_size=8, n_layer=n_layer, n_head=4, n_embd=32))
     elif options.n_layer is None:
-        model = GPT.load(options.model)
+        model = open_weights(options.model)
     else:
         raise ValueError(f"the model in {options.model} has its layers; leave --n-layer out")
 

@@ -208,7 +208,7 @@ class GPT(Module):
         if isinstance(ids, list | tuple) and len({np.size(row) for row in ids}) > 1:
             ids = [to_numpy(check_ids(f"ids[{b}]", row, V)) for b, row in enumerate(ids)]
         else:
-            ids = to_numpy(check_ids("ids", ids, V))
+            ids = np.atleast_1d(to_numpy(check_ids("ids", ids, V)))
         stop = () if stop is None else to_numpy(check_ids("stop", stop, V)).reshape(-1).tolist()
         cache = KVCache(self.config, len(ids), self.wte.weight.data) if use_cache else None
         block_size = self.config.block_size
@@ -223,12 +223,14 @@ class GPT(Module):
     def score(self, text: Any, tokenizer: Any = None, stride: int | None = None) -> np.ndarray:
         """log p of every token but the first, given those before it: float64 (N - 1,), in nats.
 
-        text: a str, which needs a tokenizer, or ids (N,). A text of more than block_size tokens is
-        seen through windows that move on by `stride`, half a block unless given: see score.py.
+        text: a str, which needs a tokenizer, and gets no special tokens; or ids (N,). A text of
+        more than block_size tokens is seen through windows that move on by `stride`, half a block
+        unless given: see score.py.
         """
         if isinstance(text, str):
             if tokenizer is None:
                 raise TypeError("to score a str, pass the tokenizer too; or pass ids")
+            _check_tokenizer(tokenizer)
             text = tokenizer.encode_array(text)
         ids = to_numpy(check_ids("ids", text, self.config.vocab_size))
         with no_grad():
@@ -240,8 +242,7 @@ class GPT(Module):
 
     def save(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write the model, and its tokenizer if given, to `folder`, for GPT.load to read."""
-        if tokenizer is not None and not hasattr(tokenizer, "to_dict"):
-            raise TypeError(f"expected a tokenizer, not {type(tokenizer).__name__}")
+        _check_tokenizer(tokenizer)
         meta = {
             "config": asdict(self.config),
             "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
@@ -251,6 +252,7 @@ class GPT(Module):
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> GPT:
         """Read a model that save() or a training run wrote; ValueError where that cannot be."""
+        _refuse_others(Path(folder))
         arrays, meta, _ = checkpoint.load(folder, groups=("model",))
         try:
             config = GPTConfig(**meta["config"])
@@ -321,4 +323,21 @@ class GPT(Module):
         """
         from .. import huggingface
 
+        _check_tokenizer(tokenizer)
         huggingface.export(folder, self.config, self.state_dict(), tokenizer)
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    if tokenizer is not None and not hasattr(tokenizer, "to_dict"):
+        raise TypeError(f"expected a tokenizer, not {type(tokenizer).__name__}")
+
+
+def _refuse_others(folder: Path) -> None:
+    """A sentence for the folders that are easily taken for one that save() wrote."""
+    if (folder / "checkpoint.json").exists():
+        return
+    if (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is a folder of Hugging Face; GPT.from_pretrained reads it")
+    best = folder / "best"
+    if best.is_dir():
+        raise ValueError(f"{folder} is the folder of a run; its best model is in {best}")

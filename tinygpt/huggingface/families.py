@@ -145,7 +145,7 @@ def family_of(config: Any) -> tuple[Family, dict[str, Any]]:
     sentence = "transformers has no model like this one; save() keeps any model"
     if without:
         nearest = min(without, key=lambda model_type: len(without[model_type]))
-        sentence += f"; the nearest, {nearest}, is without {', '.join(without[nearest])}"
+        sentence += f"; the nearest, {nearest}, cannot have {', '.join(without[nearest])}"
     raise ValueError(sentence)
 
 
