@@ -116,7 +116,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--lr", type=positive(float), default=1e-4, help="peak learning rate (default: 1e-4)")
     add("--seed", type=natural, default=0)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    out = Path(options.out)  # said now, and not when all the work is done
+    if out.is_file():
+        parser.error(f"{out} is a file; --out takes a folder, or a new name for one")
+    if out.resolve() == Path(options.folder).resolve():
+        parser.error(f"{out} is the folder to start from, and stays as it is; give another --out")
+    return options
 
 
 if __name__ == "__main__":

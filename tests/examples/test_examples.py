@@ -232,6 +232,8 @@ def test_micro_batches_of_any_size_learn_the_same(small_folder):
     [
         (["finetune_gpt2", "nowhere", "README.md"], "there is no folder nowhere"),
         (["finetune_gpt2", "."], "the following arguments are required: text"),
+        (["finetune_gpt2", ".", "my.txt", "--out", __file__], "is a file; --out takes a folder"),
+        (["finetune_gpt2", ".", "my.txt", "--out", "."], "is the folder to start from"),
         (["10_your_own_text", "missing.txt"], "there is no file missing.txt"),
         (["10_your_own_text", "a", "b"], "give one text file, or nothing"),
         (["11_generate"], "10_your_own_text.py makes that one"),
