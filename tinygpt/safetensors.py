@@ -105,9 +105,8 @@ def serialize(
             )
         header[name] = {"dtype": NAMES[_little_endian(array)], "shape": list(array.shape)}
 
-    in_file = sorted(
-        arrays, key=lambda name: -arrays[name].itemsize
-    )  # stable: ties keep their order
+    # The sort is stable: ties keep their order.
+    in_file = sorted(arrays, key=lambda name: -arrays[name].itemsize)
     begin = 0
     for name in in_file:
         end = begin + arrays[name].nbytes

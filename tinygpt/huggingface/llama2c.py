@@ -115,10 +115,8 @@ class Llama2c:
                 if pattern == ANGLES[0]:
                     stream.seek(4 * self._angles, os.SEEK_CUR)
                 for layer in range(config.n_layer) if "{}" in pattern else (0,):
-                    array = arrays.get(
-                        pattern.format(layer) + ".weight"
-                    )  # no head where it is tied
-                    if array is not None:
+                    array = arrays.get(pattern.format(layer) + ".weight")
+                    if array is not None:  # there is no head where it is tied
                         part = view(array, config)
                         for rows, block in read_blocks(stream, "F32", part.shape):
                             part[rows] = block
