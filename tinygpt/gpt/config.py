@@ -33,7 +33,7 @@ class GPTConfig:
     Attention. qk_norm: queries and keys at root mean square 1, then, with qk_norm_weight, times
     a learned weight per feature of a head. window: a token sees itself and the window - 1 before it
     (None: all before it), in the layers numbered in window_layers (None: in all of them). sinks:
-    with a window, the first `sinks` tokens stay visible (see attention.py). attn_softcap: scores s
+    with a window, the first `sinks` tokens stay visible (see positions.py). attn_softcap: scores s
     become cap tanh(s / cap); logit_softcap: the same for the logits.
 
     Mixture of experts. n_expert: feed-forward layers to choose from in each block (None: there is

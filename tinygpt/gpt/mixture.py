@@ -34,9 +34,9 @@ class Mixture(Module):
     2021, "Switch Transformers", arXiv:2101.03961, eq. 4 to 6. (transformers takes f and P over the
     tokens of all layers together; with one layer that is the same.)
 
-    Both f and P are means over a batch, and balance is a product of the two: cut into micro-batches
-    it is not what it was. accumulate_gradients adds up the balance of each piece, in proportion to
-    its targets, and so asks for balance within every piece: a little more than within the batch.
+    f and P are means over a batch, and imbalance is a product of the two: cut into micro-batches,
+    it is not what it was. accumulate_gradients adds up the imbalance of each piece, in proportion
+    to its targets, and so asks for balance within every piece: a little more than in the batch.
     """
 
     def __init__(self, config: GPTConfig, rng, std: float, dtype):
