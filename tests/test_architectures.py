@@ -23,7 +23,7 @@ OPTIONS = {
     "sinks": {"position": "rope", "window": 3, "sinks": 2, "n_kv_head": 1},
     "sinks, one layer": {"position": "rope", "window": 2, "sinks": 1, "window_layers": (0,)},
     "sinks, learned": {"window": 2, "sinks": 1},
-    "softcaps": {"attn_softcap": 0.8, "logit_softcap": 1.5, "activation": "geglu"},
+    "softcap": {"logit_softcap": 1.5, "activation": "geglu"},
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
@@ -155,20 +155,13 @@ def test_geglu():
     assert GPTConfig(n_embd=96, n_head=3, activation="geglu").inner_size == 256
 
 
-def test_soft_caps():
+def test_a_soft_cap():
     ids, targets = small_batch(ignored=True)
     plain, capped = small_gpt(), small_gpt(logit_softcap=1.5)
     expected = 1.5 * np.tanh(plain(ids).data / 1.5)
     np.testing.assert_allclose(capped(ids).data, expected, rtol=1e-12)
     loss = F.cross_entropy(capped(ids), targets).item()
     assert capped.loss(ids, targets).item() == pytest.approx(loss, rel=1e-12)
-
-    model = small_gpt(attn_softcap=1e-9)  # every score is the same: a mean over what is seen
-    one = small_gpt()
-    for block in one.h:
-        block.attn.c_attn.weight.data[:, :12] = 0  # no questions
-        block.attn.c_attn.bias.data[:12] = 0
-    np.testing.assert_allclose(model(ids).data, one(ids).data, rtol=1e-7)
 
 
 # ---- rope ---------------------------------------------------------------------------------------
