@@ -5,7 +5,7 @@ A row names the file, the line as it is, the line with the bug, and the check th
 
 import numpy as np
 import pytest
-from model_checks import llama3_scaling, mixture, mixture_gradients, sinks
+from model_checks import llama3_scaling, mixture, mixture_gradients, rolling, sinks
 from op_checks import (
     assert_close,
     check_dtypes,
@@ -192,6 +192,15 @@ BUGS = [
     ("gpt.attention", "q_sinks = F.rope(q, *turn[2:])", "q_sinks = F.rope(q, *turn[:2])", sinks),
     ("gpt.attention", "F.where(is_sink, zeros, k)", "k", sinks),
     ("gpt.attention", "[q, q_sinks]", "[q, q]", sinks),
+    ("gpt.cache", "self.sinks) % self.ring", "self.sinks + 1) % self.ring", rolling),
+    ("gpt.cache", "np.where(tokens < self.sinks,", "np.where(tokens < 0,", rolling),
+    ("gpt.cache", "(tokens < self.sinks) | ", "", rolling),
+    ("gpt.cache", "length - self.ring)", "length - self.ring + 2)", rolling),
+    ("gpt.cache", "noted >= 0", "noted > 0", rolling),
+    ("gpt.cache", "self._kept(starts[0] + T)", "self._kept(starts[0] + 1)", rolling),
+    ("gpt.cache", "places <= asked", "places < asked", rolling),
+    ("gpt.cache", "starts) + T, held.shape[3])", "starts), held.shape[3])", rolling),
+    ("gpt.cache", "and not self.config.endless", "", rolling),
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),

@@ -151,6 +151,15 @@ class GPTConfig:
         return self.window if everywhere else None
 
     @property
+    def endless(self) -> bool:
+        """Whether texts may be longer than block_size: where every layer has a window, no token is
+        further from what it sees than in training, and positions are no table that ends."""
+        if self.window is None or self.position not in ("rope", "none"):
+            return False
+        everywhere = all(self.window_of(layer) is not None for layer in range(self.n_layer))
+        return everywhere and self.sinks + self.window <= self.block_size
+
+    @property
     def parameter_count(self) -> int:
         """How many numbers a model learns: weights and biases, each shared one once."""
         C, D, bias = self.n_embd, self.head_size, int(self.bias)
