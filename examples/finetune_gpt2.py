@@ -37,12 +37,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import sys
+from pathlib import Path
 
 from tinygpt import GPT, AdamW, accumulate_gradients, data, evaluate, huggingface, tokenizers
 from tinygpt.backend import resolve_device
 from tinygpt.commands.command_line import Parser, natural, positive, run
 from tinygpt.optim import warmup_cosine
+
+# What else a folder may say, and training does not change: which token ends a text, how one chats.
+KEPT = ("generation_config.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -87,6 +92,9 @@ def main(argv: list[str] | None = None) -> None:
             print(f"step {step:3}: held-out loss {held_out_loss():.2f}")
 
     model.export(options.out, tokenizer)
+    for name in KEPT:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, Path(options.out) / name)
     print(f"{options.out} is a folder like the first: GPT.from_pretrained and transformers load it")
 
 

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -37,6 +38,7 @@ from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoin
 from tinygpt.backend import resolve_device, threads, to_numpy
 from tinygpt.commands import plot
 from tinygpt.commands.command_line import Parser, natural, positive, run
+from tinygpt.kernels import PRECISIONS, precision
 from tinygpt.memory import training_memory
 from tinygpt.optim import Optimizer, warmup_cosine
 from tinygpt.parallel import micro_batch_count
@@ -84,6 +86,7 @@ MODEL_FIELDS = [  # all but one that comes from the text, and one that is for lo
     field.name for field in fields(GPTConfig) if field.name not in ("vocab_size", "rope_scaling")
 ]
 CHANGEABLE = {"steps", "eval_interval", "save_interval", "text"}  # when a run goes on
+GPU_TOKENS = 1 << 16  # at a time on a GPU; on a CPU, parallel.py says how many
 BAD_STEPS = 10  # in a row with a loss or gradient that is not finite: then a run gives up
 
 
@@ -105,6 +108,8 @@ class Progress:
 def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     device = resolve_device(options.get("device", "auto"))
+    if device == "cpu" and options.get("precision", "float32") != "float32":
+        raise ValueError(f"--precision {options['precision']} needs a GPU; this run is on the CPU")
     resuming = "resume" in options
     if resuming:
         out = Path(options["resume"])
@@ -156,6 +161,12 @@ def main(argv: list[str] | None = None) -> None:
     if device == "cpu":
         say(f"{sum(needed.values()) / 1e6:,.0f} MB of memory at the peak (--memory says for what)")
 
+    def measure(f: Callable, ids: Any, targets: Any, rng: Any = None) -> float:
+        """The loss that f, accumulate_gradients or evaluate, gives for a batch."""
+        pieces = None if device == "cpu" else -(-ids.size // GPU_TOKENS)
+        with precision(settings.get("precision", "float32")):
+            return float(f(model.loss, ids, targets, rng=rng, micro_batches=pieces))
+
     def save() -> None:
         state = optimizer.state_dict()
         numbers = {k: v for k, v in state.items() if isinstance(v, int)}
@@ -185,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
         before = time.perf_counter()
         ids, targets = next(loader)
         rng = (settings["seed"], progress.step)
-        loss = float(accumulate_gradients(model.loss, ids, targets, rng=rng))
+        loss = measure(accumulate_gradients, ids, targets, rng)
         norm = float(optimizer.clip_grad_norm(settings["clip"]))
         lr_scale = warmup_cosine(
             progress.step, steps, settings["warmup"], final=settings["final_lr"]
@@ -210,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
 
         finished = progress.step == steps
         if progress.new_steps and (finished or progress.step % settings["eval_interval"] == 0):
-            val_loss = float(evaluate(model.loss, val_ids, val_targets))
+            val_loss = measure(evaluate, val_ids, val_targets)
             progress.elapsed_seconds += progress.new_seconds
             entry = {
                 "step": progress.step,
@@ -280,6 +291,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add = parser.add_argument
     add("--preset", choices=PRESETS, help="what the other options start from (default: default)")
     add("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    add("--precision", choices=PRECISIONS, help="of products on a GPU (default: float32)")
     add("--out", metavar="DIR", help="a folder for this run (default: a new one in runs/)")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
     add("--time-limit", type=positive(float), metavar="SECONDS", help="save and stop after this")

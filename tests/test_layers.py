@@ -21,6 +21,7 @@ STAIRS = {
     "sampling": 1,
     "text_stream": 1,
     "safetensors": 1,
+    "kernels": 2,
     "tensor": 3,
     "gather": 2,
     "vjp": 3,
@@ -47,6 +48,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
     "backend": {"cupy", "threadpoolctl"},
+    "kernels": {"ml_dtypes"},
     "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
     "commands": {"tqdm", "matplotlib", "jinja2"},

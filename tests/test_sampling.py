@@ -57,6 +57,8 @@ def test_of_equals_the_first_stay():
     for options in ({"top_k": 3}, {"top_p": 0.55}):
         p = Sampling(**options).probabilities(np.array([0.0, -1.0, 0.0, 0.0, 0.0]))
         np.testing.assert_array_equal(p > 0, [True, False, True, True, False])
+    p = Sampling(top_k=2).probabilities(np.array([0.0, 0.0, 1.0, 0.0]))
+    np.testing.assert_array_equal(p > 0, [True, False, True, False])
 
 
 def test_impossible_tokens_are_never_drawn():
@@ -66,9 +68,10 @@ def test_impossible_tokens_are_never_drawn():
 
 
 def test_rounding_at_the_very_end_stays_inside():
-    """1000 equal shares do not add up to a number that u stays below of, times their sum."""
-    logits = np.append(np.zeros(1000), -np.inf)
-    assert Sampling(0.7).draw(logits, (), np.nextafter(1, 0)) == 999
+    """Whatever the shares add up to."""
+    for n in range(1, 60):
+        logits = np.append(np.log(np.arange(1, n + 1)), -np.inf)
+        assert Sampling(0.7).draw(logits, (), np.nextafter(1, 0)) == n - 1
 
 
 @pytest.mark.parametrize("logits", [[0.0, np.nan], [np.inf, 0.0], [-np.inf, -np.inf]])

@@ -88,6 +88,14 @@ def test_a_uniform_model_scores_log_v():
     np.testing.assert_allclose(model.score(some_ids(30)), -math.log(V), rtol=1e-12)
 
 
+def test_large_logits():
+    """e^1000 is no number, and log softmax does not need it."""
+    found = score(
+        lambda ids: np.array([1000.0, 999.0]) + 0 * ids[..., None], np.array([0, 1, 0]), 4
+    )
+    np.testing.assert_allclose(found, -np.log1p(np.exp([1.0, -1.0])), rtol=1e-12)
+
+
 def test_text_and_ids():
     text = data.play(characters=300)
     tokenizer = tokenizers.Char.train(text)

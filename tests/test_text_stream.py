@@ -66,7 +66,7 @@ def test_what_is_no_character_is_shown_when_it_cannot_become_one():
 
 @given(st.text(max_size=9), st.text("ab é€🙂\n", max_size=9))
 def test_the_pieces_are_the_text_of_bytes(before, text):
-    found = pieces(text, before)
+    found = list(text_stream(BYTES.encode(text), BYTES.decode, BYTES.encode(before)))
     assert "".join(found) == text
     assert all(found)
 

@@ -3,6 +3,7 @@
 from . import data, functional, graph, nn, ops, tokenizers
 from .gpt import GPT, GPTConfig
 from .gradcheck import GradientError, gradcheck
+from .kernels import plain
 from .optim import SGD, AdamW, Muon
 from .parallel import accumulate_gradients, evaluate
 from .tensor import Tensor, apply, no_grad
@@ -28,6 +29,7 @@ __all__ = [
     "nn",
     "no_grad",
     "ops",
+    "plain",
     "remat",
     "tokenizers",
     "vjp",

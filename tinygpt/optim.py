@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import kernels
 from .backend import as_array, one_blas_thread, thread_map, threads
 from .tensor import Tensor
 
@@ -120,7 +121,10 @@ class Optimizer:
         def square(block):
             return self.grad[block] @ self.grad[block]
 
-        norm = as_array(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
+        if self._has_kernels():
+            norm = as_array(np.sqrt(kernels.square_sum(self.grad)))
+        else:
+            norm = as_array(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
         if max_norm < norm < math.inf:
             self.grad *= max_norm / (float(norm) + 1e-6)
         return norm
@@ -143,6 +147,10 @@ class Optimizer:
         for name in self.state_names:
             getattr(self, name)[...] = np.asarray(state[name], like=self.data)
         self.steps = int(state["steps"])
+
+    def _has_kernels(self) -> bool:
+        """Whether the buffers are on a GPU, in a dtype that our kernels take in one pass."""
+        return kernels.on_gpu(self.data) and self.data.dtype == np.float32
 
     def _check_places(self) -> None:
         for p, data, grad in self._places:
@@ -214,6 +222,11 @@ class AdamW(Optimizer):
         shrink = 1 - lr * _weight_decay(span)
         step = lr / (1 - b1**self.steps)
         root = 1 / math.sqrt(1 - b2**self.steps)
+        if self._has_kernels():
+            here = slice(span.start, span.stop)
+            w, m, v = self.data[here], self.exp_avg[here], self.exp_avg_sq[here]
+            numbers = (b1, b2, root, eps, step, shrink)
+            return [functools.partial(kernels.adamw, w, m, v, self.grad[here], *numbers)]
 
         def update(block):
             w, g = self.data[block], self.grad[block]

@@ -54,10 +54,9 @@ class Sampling:
         """The token at u of the way, 0 <= u < 1, when the probabilities are laid end to end."""
         if self.temperature == 0:
             return self._changed(logits, before)[1]
-        p = self.probabilities(logits, before)
-        upto = np.cumsum(p)
-        place = int(np.searchsorted(upto, u * upto[-1], side="right"))
-        return min(place, int(np.flatnonzero(p)[-1]))  # where rounding reaches the very end
+        upto = np.cumsum(self.probabilities(logits, before))
+        # For u up to 1 - 2^-53, as random() gives it, u times a sum is below it, rounded too.
+        return int(np.searchsorted(upto, u * upto[-1], side="right"))
 
     def probabilities(self, logits: np.ndarray, before: Any = ()) -> np.ndarray:
         """logits (V,) and the ids of the tokens so far -> (V,), float64, the largest being 1."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
+from . import kernels, ops
 from .backend import as_array
 from .gather import deliver_to_leaf
 
@@ -35,9 +35,13 @@ def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
     """Run `op` on the arrays inside `inputs`, and remember how to go back.
 
     op(*arrays, **options) returns (y, backward), as in tinygpt.ops. Inputs that are not Tensors are
-    constants. Returns a Tensor, or a tuple of them for an op with several results.
+    constants. Returns a Tensor, or a tuple of them for an op with several results. Where the first
+    array is not NumPy's, the op's twin may take its place (see tinygpt.kernels).
     """
-    y, backward = op(*[x.data if isinstance(x, Tensor) else x for x in inputs], **options)
+    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+    if type(arrays[0]) is not np.ndarray:
+        op = kernels.twin(op, arrays)
+    y, backward = op(*arrays, **options)
     return remember(y, backward, inputs)
 
 

@@ -187,6 +187,8 @@ def small_folder(tmp_path, monkeypatch):
 
 def test_finetuning_goes_as_it_says(small_folder, capsys):
     _, _, finetune = walk_through()
+    ends = '{"eos_token_id": 3}'
+    (small_folder / "generation_config.json").write_text(ends, encoding="utf-8")
     capsys.readouterr()
     run("finetune_gpt2", [*finetune, "--steps", "3", "--lr", "1e-3"])
     promised = re.sub(r"step  [24]0.*\n", "", promise("finetune_gpt2")).replace(
@@ -198,6 +200,7 @@ def test_finetuning_goes_as_it_says(small_folder, capsys):
     before, after = GPT.from_pretrained(small_folder), GPT.from_pretrained("runs/finetuned")
     assert before.config == after.config
     assert (before.wte.weight.data != after.wte.weight.data).any()
+    assert Path("runs/finetuned/generation_config.json").read_text(encoding="utf-8") == ends
     tokenizer = tokenizers.load("runs/finetuned/tokenizer.json")
     assert tokenizer.to_dict() == tokenizers.load(small_folder / "tokenizer.json").to_dict()
 

@@ -217,7 +217,28 @@ def check_float32(theirs, folder, batch):
 
 @families
 def test_agrees_with_transformers(model_type):
-    run(model_type, 4)
+    run(model_type, 3)
+
+
+QWEN = {
+    "vocab_size": 9,
+    "hidden_size": 12,
+    "intermediate_size": 10,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": T,
+    "use_sliding_window": True,
+    "sliding_window": 2,
+}
+
+
+@pytest.mark.parametrize("layers", [{"max_window_layers": 1}, {"layer_types": [0, 1, 0]}])
+def test_windows_in_some_layers(layers):
+    kinds = ["full_attention", "sliding_attention"]
+    if "layer_types" in layers:
+        layers = {"layer_types": [kinds[i] for i in layers["layer_types"]]}
+    check("qwen2", QWEN | layers)
 
 
 @pytest.mark.slow

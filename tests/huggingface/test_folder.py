@@ -362,6 +362,20 @@ def test_published_configs(name):
     assert {name: getattr(config, name) for name in options} == options
 
 
+def test_the_layers_in_which_qwen_slides():
+    def window_layers(**said):
+        values = LLAMA | SLIDING | {"num_hidden_layers": 3, "sliding_window": 2} | said
+        options = FAMILIES["qwen2"].options(Config(values, "config.json"))
+        return options["window"], options.get("window_layers")
+
+    assert window_layers(max_window_layers=0) == (2, None)
+    assert window_layers(max_window_layers=1) == (2, [1, 2])
+    assert window_layers(max_window_layers=3) == (None, None)
+    assert window_layers(use_sliding_window=False) == (None, None)
+    types = ["sliding_attention", "full_attention", "full_attention"]
+    assert window_layers(layer_types=types) == (2, [0])
+
+
 # ---- what is refused ----------------------------------------------------------------------------
 
 
@@ -369,6 +383,8 @@ def config_of(base, **changes):
     return {key: value for key, value in (base | changes).items() if value != "gone"}
 
 
+QWEN = {"model_type": "qwen2"}
+SLIDING = QWEN | {"use_sliding_window": True, "max_window_layers": 0}
 BAD_CONFIGS = [
     (GPT2, {"model_type": "bert"}, "model_type is 'bert'; supported: gpt2, llama"),
     (GPT2, {"model_type": "gone"}, "model_type is None; supported"),
@@ -395,6 +411,13 @@ BAD_CONFIGS = [
     (LLAMA, {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; supported"),
     (LLAMA, {"sliding_window": 8}, "sliding_window is 8; what it asks for is unknown"),
     (LLAMA, {"attention_dropout": 0.1}, "attention_dropout is 0.1; supported: 0.0"),
+    (LLAMA, QWEN | {"layer_types": ["full_attention"]}, "layer_types is .* each of 2 layers"),
+    (LLAMA, QWEN | {"layer_types": 5}, "layer_types is 5; supported: a list of full_attention"),
+    (LLAMA, QWEN | {"layer_types": [[], []]}, "layer_types is .*supported: a list"),
+    (LLAMA, QWEN | {"layer_types": ["sliding_attention"] * 2}, "there is no sliding_window in use"),
+    (LLAMA, QWEN | {"layer_types": ["linear_attention"] * 2}, "supported: a list of full_att"),
+    (LLAMA, QWEN | {"num_hidden_layers": 10**15}, "num_hidden_layers is 1000.* at most 10,000"),
+    (LLAMA, SLIDING | {"sliding_window": "4"}, "sliding_window is '4'"),
     # a config that contradicts the weights
     (GPT2, {"n_embd": 15}, r"transformer.wte.weight has shape \(11, 12\); .* expected \(11, 15\)"),
     (GPT2, {"vocab_size": 10}, r"transformer.wte.weight has shape \(11, 12\)"),
@@ -612,7 +635,8 @@ def test_a_name_with_huggingface_hub(monkeypatch, gpt2):
     hub = SimpleNamespace(snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert_same_model(GPT.from_pretrained("some/gpt2"), small_gpt())
-    assert asked == [("some/gpt2", ["*.json", "model*.safetensors"])]
+    assert [name for name, _ in asked] == ["some/gpt2"]
+    assert not any("py" in pattern or "bin" in pattern for pattern in asked[0][1])
     with pytest.raises(ValueError, match="gave no model of that name: 404$"):
         GPT.from_pretrained("some/other")
 

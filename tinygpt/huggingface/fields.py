@@ -115,6 +115,8 @@ class Equal(Field):
         return dict.fromkeys(self.theirs, getattr(ours, self.ours))
 
 
+MAX_LAYERS = 10_000
+
 LLAMA3 = {  # inside of rope_scaling
     "low_freq_factor": "low_freq_factor",
     "high_freq_factor": "high_freq_factor",
@@ -192,21 +194,23 @@ class LayerWindows(Field):
     keys = ("use_sliding_window", "sliding_window", "max_window_layers", "layer_types")
 
     def read(self, config: Config) -> dict[str, Any]:
-        if not config.get("use_sliding_window", False, bool):
-            if "sliding_attention" in (config.values.get("layer_types") or ()):
-                raise config.error("layer_types", "but use_sliding_window is not true")
-            return {"window": None}
         window = config.values.get("sliding_window", 4096)
-        first = config.get("max_window_layers", 28, int)
+        if not config.get("use_sliding_window", False, bool):
+            window = None
         L = config.get("num_hidden_layers", 32, int)
+        if L > MAX_LAYERS:
+            raise config.error("num_hidden_layers", f"at most {MAX_LAYERS:,} are supported")
+        first = config.get("max_window_layers", 28, int)
         types = config.values.get("layer_types")
         if types is None:
             types = ["sliding_attention" if i >= first else "full_attention" for i in range(L)]
-        supported = ("full_attention", "sliding_attention")
+        supported = ["full_attention", "sliding_attention"]
         if not isinstance(types, list) or any(kind not in supported for kind in types):
             raise config.error("layer_types", f"supported: a list of {' and '.join(supported)}")
         if len(types) != L:
             raise config.error("layer_types", f"expected one for each of {L} layers")
+        if window is None and config.values.get("layer_types") and supported[1] in types:
+            raise config.error("layer_types", "but there is no sliding_window in use")
         layers = [i for i, kind in enumerate(types) if kind == "sliding_attention"]
         if window is None or not layers:
             return {"window": None}

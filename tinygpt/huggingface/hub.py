@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# What we read, and what the folder may be asked for by others. Nothing that could be executed.
-FILES = ["*.json", "model*.safetensors"]
+# Weights, settings, tokenizer, chat template. Nothing else of a repository is fetched.
+FILES = ["*.json", "model*.safetensors", "tokenizer.model", "chat_template.jinja"]
 
 
 def find_folder(folder_or_name: str | os.PathLike) -> Path:

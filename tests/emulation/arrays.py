@@ -1,0 +1,159 @@
+"""Arrays on the emulated GPU, and how kernels start on them."""
+
+import contextlib
+import ctypes
+import threading
+
+import numpy as np
+
+from tinygpt.kernels import gemm, launch
+
+ONE_AT_A_TIME = threading.Lock()  # there is only one emulated GPU
+GUARD = 1 << 14  # bytes before and behind an array that nobody may touch
+
+
+class GPUArray(np.ndarray):
+    """A NumPy array of a type of its own, so that twins take it; even a single number stays one.
+
+    What np.empty makes holds NaN, so that an element which a kernel forgets is noticed.
+    """
+
+    def __array_function__(self, function, types, args, options):
+        y = super().__array_function__(function, types, args, options)
+        if isinstance(y, np.ndarray):
+            y = y.view(GPUArray)
+        if function in (np.empty, np.empty_like):
+            y.reshape(-1).view(np.uint8)[:] = 0xFF
+        return y
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        return array if isinstance(array, GPUArray) else array.view(GPUArray)
+
+
+def to_gpu(x, dtype=None):
+    """A copy of an array of the CPU."""
+    return np.array(x, dtype=dtype).view(GPUArray)
+
+
+@contextlib.contextmanager
+def emulated(find, order=0):
+    """Inside it, kernels run on GPUArrays.
+
+    find: program -> the library that build() made, and the name of the program in it. order: that
+    in which threads run, see gpu.h.
+    """
+
+    def start(program, kernel, blocks, threads, arguments, shared):
+        library, name = find(program)
+        with ONE_AT_A_TIME:
+            run(library, f"{name}__{kernel}", blocks, threads, arguments, shared, order)
+
+    launch.LAUNCHERS[GPUArray] = start
+    gemm.GEMMS[GPUArray] = product
+    try:
+        yield
+    finally:
+        del launch.LAUNCHERS[GPUArray], gemm.GEMMS[GPUArray]
+
+
+def product(g, beta):
+    """What cublasGemmEx computes, from the addresses and steps that it is given: by columns."""
+    first = columns(g.first, g.first_step, (g.m, g.k), g.transpose_first)
+    second = columns(g.second, g.second_step, (g.k, g.n), g.transpose_second)
+    out = columns(g.out, g.out_step, (g.m, g.n), False)
+    y = first.astype("float32") @ second.astype("float32")
+    out[...] = (y if beta == 0 else y + beta * out.astype("float32")).astype(out.dtype)
+
+
+def columns(x, step, shape, transposed):
+    """The matrix of `shape` whose columns, or rows where it is transposed, begin `step` apart."""
+    strides = (x.itemsize, step * x.itemsize)
+    array = np.lib.stride_tricks.as_strided(np.asarray(x), (1, 1), strides)
+    shape = shape[::-1] if transposed else shape
+    array = np.lib.stride_tricks.as_strided(array, shape, strides)
+    return array.T if transposed else array
+
+
+def run(library, symbol, blocks, threads, arguments, shared, order):
+    """Run a kernel. An array must not be touched outside of its elements: RuntimeError."""
+    signature = getattr(library, f"signature__{symbol}")
+    signature.restype = ctypes.c_char_p
+    letters = signature().decode()
+    if len(letters) != len(arguments):
+        raise TypeError(f"{symbol} takes {len(letters)} arguments, not {len(arguments)}")
+
+    guarded = {}
+    slots = []
+    for i, (letter, argument) in enumerate(zip(letters, arguments, strict=True)):
+        if letter not in letters_of(argument):
+            raise TypeError(f"argument {i} of {symbol} is {argument!r}, for a parameter {letter}")
+        if isinstance(argument, np.ndarray):
+            memory = memory_of(argument)
+            if id(memory) not in guarded:
+                guarded[id(memory)] = Guarded(memory, len(guarded))
+            value = ctypes.c_void_p(guarded[id(memory)].address_of(argument))
+        else:
+            value = np.ctypeslib.as_ctypes_type(argument.dtype)(argument)
+        slots.append(value)
+
+    pointers = (ctypes.c_void_p * len(slots))(*[ctypes.addressof(slot) for slot in slots])
+    function = getattr(library, symbol)
+    function.restype = ctypes.c_char_p
+    sizes = [(ctypes.c_uint * 3)(*(*size, 1, 1)[:3]) for size in (blocks, threads)]
+    error = function(*sizes, pointers, shared, order)
+    if error:
+        raise RuntimeError(f"{symbol}: {error.decode()}")
+    for copy in guarded.values():
+        copy.give_back(symbol)
+
+
+def letters_of(argument):
+    """The letters of the parameters that an argument fits, as in gpu.h."""
+    if isinstance(argument, GPUArray):
+        return {4: "P", 2: "p"}.get(argument.itemsize, "L")
+    if isinstance(argument, np.float32):
+        return "f"
+    if isinstance(argument, np.int32 | np.uint32):
+        return "i"
+    if isinstance(argument, np.uintp) and argument == 0:
+        return "PpLl"
+    return "l" if isinstance(argument, np.int64 | np.uint64) else ""
+
+
+def memory_of(array):
+    """The array that owns the numbers of which `array` may be a view."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+class Guarded:
+    """A copy of an array's memory between two stretches of NaN, which must stay as they are.
+
+    Each array has a NaN of its own, a signaling one, which any arithmetic changes: so it is noticed
+    too where what was read outside is written back outside.
+    """
+
+    def __init__(self, memory, number):
+        self.owner = memory
+        self.first, end = np.lib.array_utils.byte_bounds(memory)
+        buffer = (ctypes.c_ubyte * (end - self.first)).from_address(self.first)
+        self.memory = np.ctypeslib.as_array(buffer)
+        self.nan = np.uint16(0x7F81 + number)  # as bfloat16, and twice over as float32
+        self.copy = np.full(self.memory.size // 2 + GUARD + 16, self.nan).view(np.uint8)
+        self.start = GUARD + -(self.copy.ctypes.data + GUARD) % 16
+        self.inside = slice(self.start, self.start + self.memory.size)
+        self.before = self.memory.copy()
+        self.copy[self.inside] = self.before
+
+    def address_of(self, view):
+        return self.copy.ctypes.data + self.start + view.ctypes.data - self.first
+
+    def give_back(self, symbol):
+        """Write what the kernel changed to the array, and nothing else: other threads may be at
+        work on other parts of it."""
+        changed = self.copy[self.inside] != self.before
+        self.memory[changed] = self.copy[self.inside][changed]
+        self.copy[self.inside] = np.full(self.memory.size // 2, self.nan).view(np.uint8)
+        if (self.copy.view(np.uint16) != self.nan).any():
+            raise RuntimeError(f"{symbol} wrote outside of an array")

@@ -1,0 +1,18 @@
+"""Every program of kernels that twins start, and its name in C++."""
+
+from tinygpt.kernels.launch import FOLDER, Program
+
+HEAD_SIZES = (32, 64, 128)
+CONSTANTS = {"attention.cu": [(("D", D),) for D in HEAD_SIZES]}
+PROGRAMS = [
+    Program(file.name, scalar, constants)
+    for file in sorted(FOLDER.glob("*.cu"))
+    for scalar in ("float", "bf16")
+    for constants in CONSTANTS.get(file.name, [()])
+]
+
+
+def name_of(program):
+    """attention.cu for bf16 and D = 64 is attention_bf16_D64: a name that C++ can use."""
+    stem = program.file.removesuffix(".cu")
+    return "_".join([stem, program.scalar, *(f"{name}{n}" for name, n in program.constants)])

@@ -1,0 +1,177 @@
+"""Wrong kernels, a line changed in each, and each caught: our checks of kernels can fail.
+
+A row names the file, a text after which the line stands, the line, the line with the bug, and the
+check that has to turn red in some order of the threads.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from emulation import PROGRAMS, build, name_of, to_gpu
+from twin_checks import CASES, check_twin
+
+from tinygpt import kernels
+
+
+@functools.cache
+def case(name, dtype="float32"):
+    return functools.partial(check_case, name, dtype)
+
+
+def check_case(name, dtype, device, order):
+    check_twin(device, *CASES[name], dtype, order)
+
+
+def adamw(device, order):
+    with device.running(order):
+        kernels.adamw(*[to_gpu(np.ones(300, "float32")) for _ in range(4)], *[0.5] * 6)
+
+
+def square_sum(device, order):
+    with device.running(order):
+        assert kernels.square_sum(to_gpu(np.ones(1000, "float32"))) == 1000
+
+
+SYNC = "__syncthreads();"
+FORWARD, DELTA = "attention_forward(", "attention_backward_delta("
+KEYS, QUERIES = "attention_backward_kv(", "attention_backward_q("
+WEIGHT = "layer_norm_backward_weight("
+causal, dropped = case("attention"), case("attention with dropout")
+few, many = case("attention, few keys"), case("attention, many keys")
+tensor_cores = case("attention", "bfloat16")
+one_id = case("embedding of one id")
+
+BUGS = [
+    # attention, forward: barriers and copies
+    ("attention", FORWARD, SYNC, ";", many),
+    ("attention", "product_nn<COLUMNS>(o, p", SYNC, ";", many),
+    ("attention", FORWARD, "copies_wait<1>();", "copies_wait<2>();", many),
+    ("attention", FORWARD, "(j + 1) % 2 * COLUMNS * D", "j % 2 * COLUMNS * D", many),
+    # masks, tails, sums that grow tile by tile
+    ("attention", FORWARD, "8 * n + 2 * t + i < edge", "true", causal),
+    ("attention", FORWARD, "query + offset + 1", "query + offset", causal),
+    ("attention", FORWARD, "sum[r] *= shrink;", ";", many),
+    ("attention", FORWARD, "o[n][2 * r] *= shrink;", ";", many),
+    ("attention", FORWARD, "top == -INFINITY ? 0 : top", "top", few),
+    ("attention", FORWARD, "if (sum[r] == 0) sum[r] = 1;", ";", few),
+    ("attention", FORWARD, "h / (H / G)", "h % G", dropped),
+    ("attention", "DEVICE void load_tile", "min(first + row, n - 1)", "first + row", causal),
+    ("attention", "DEVICE void store_rows", "if (row >= n) continue;", ";", causal),
+    # the tensor cores: who holds what
+    ("attention", "DEVICE void product_nt", "lane / 8 % 2", "lane / 16", tensor_cores),
+    ("attention", "DEVICE void product_nn", "16 * k + lane % 16", "lane % 16", tensor_cores),
+    ("attention", "DEVICE void product_nn", "p[2 * k + 1][2]", "p[2 * k + 1][0]", tensor_cores),
+    # dropout in attention
+    ("attention", "DEVICE void philox", "block + 1", "block", dropped),
+    ("attention", "DEVICE unsigned kept_from", "(16 - skip)", "skip", dropped),
+    ("attention", "drop_rows_are_queries", "i / 2 * 8 + 2 * t + c", "i * 4 + 2 * t + c", dropped),
+    ("attention", "drop_rows_are_queries", "drawn[r * RUNS / 4]", "drawn[0]", dropped),
+    ("attention", "drop_rows_are_keys", "kept >> (g + 8) & 1", "kept >> g & 1", dropped),
+    ("attention", "x * (y - delta_q)", "if (threshold) drop_rows_are_keys(p, dropout, element, S, "
+     "keep_scale);", ";", dropped),
+    # attention, backward
+    ("attention", DELTA, "row / H % T", "row % T", causal),
+    ("attention", KEYS, SYNC, ";", causal),
+    ("attention", "product_nn<COLUMNS>(dk_rows", SYNC, ";", dropped),
+    ("attention", KEYS, "copies_wait<1>();", "copies_wait<2>();", causal),
+    ("attention", KEYS, "key <= query + offset", "key < query + offset", causal),
+    ("attention", KEYS, "query < T ? l_now[column] : INFINITY", "l_now[0]", causal),
+    ("attention", KEYS, "x * (y - delta_q)", "x * y", causal),
+    ("attention", KEYS, "max(row0 - offset, 0)", "max(row0 + 1 - offset, 64)", causal),
+    ("attention", KEYS, "group * R + j / tiles", "group * R", dropped),
+    ("attention", QUERIES, SYNC, ";", many),
+    ("attention", "product_nn<COLUMNS>(dq_rows", SYNC, ";", many),
+    ("attention", QUERIES, "query + offset + 1", "query + offset + 2", causal),
+    # norms
+    ("layer_norm", WEIGHT, SYNC, ";", case("layer_norm, more rows")),
+    ("layer_norm", WEIGHT, "min(first + ROWS, N)", "first + ROWS", case("layer_norm, more rows")),
+    ("layer_norm", "layer_norm_forward(", "if (row >= N) return;", ";", case("layer_norm")),
+    ("layer_norm", "layer_norm_forward(", "c < C", "c < C - 4", case("layer_norm")),
+    ("layer_norm", "layer_norm_backward(", "dx_hat - average", "dx_hat", case("layer_norm")),
+    ("layer_norm", "float warp_sum", "o > 0", "o > 1", case("layer_norm")),
+    ("rms_norm", "rms_norm_backward_weight(", SYNC, ";", case("rms_norm")),
+    ("rms_norm", "rms_norm_backward(", "v[i] * r * along", "v[i] * along", case("rms_norm")),
+    # activations: the tail
+    ("gelu", "DEVICE void each(", "i + 4 <= n", "i < n", case("gelu")),
+    ("gelu", "DEVICE void each_backward(", "i < n", "i + 1 < n", case("gelu")),
+    # embedding: runs of equal ids
+    ("embedding", "embedding_backward(", "chunk > 0 && sorted[first - 1] == sorted[first]",
+     "false", one_id),
+    ("embedding", "embedding_backward(", "goes_on && i + 1 < end", "goes_on", one_id),
+    ("embedding", "embedding_backward_join(", "if (sorted[first] == id && chunk > 0 && "
+     "sorted[first - 1] == id) return;", ";", one_id),
+    # cross-entropy
+    ("cross_entropy", "void cross_entropy(", SYNC, ";", case("linear_cross_entropy")),
+    ("cross_entropy", "Softmax join", "largest == -INFINITY", "false", case("cross_entropy")),
+    ("cross_entropy", "void cross_entropy(", "j == target", "false", case("cross_entropy")),
+    ("cross_entropy", "void cross_entropy(", "target == ignore_index", "false",
+     case("cross_entropy, none counted")),
+    # dropout
+    ("dropout", "void dropout(", "at >= 0", "true", case("dropout")),
+    ("dropout", "void dropout(", "element % 16", "lane", case("dropout")),
+    # the optimizer
+    ("adamw", "void adamw(", "if (i >= n) return;", ";", adamw),
+    ("sums", "square_sums(", SYNC, ";", square_sum),
+    ("sums", "sum_parts(", "if (c >= C) return;", ";", square_sum),
+]  # fmt: skip
+
+FILES = {file for file, *_ in BUGS}
+
+
+def with_switches(source, file):
+    """The text of a program with all bugs of its file in it, of which gpu::bug shows one."""
+    places = []
+    for number, (bug_file, after, line, bug, _) in enumerate(BUGS):
+        if f"{bug_file}.cu" == file:
+            places.append((source.index(line, source.index(after)), number, line, bug))
+    for start, number, line, bug in sorted(places, reverse=True):
+        if line.endswith(";"):
+            both = f"if (gpu::bug == {number}) {{ {bug} }} else {{ {line} }}"
+        else:
+            both = f"(gpu::bug == {number} ? ({bug}) : ({line}))"
+        source = source[:start] + both + source[start + len(line) :]
+    return source
+
+
+def has_bugs(program):
+    """bf16 is only for what float32 has not: tensor cores."""
+    file = program.file.removesuffix(".cu")
+    if file == "attention":
+        return dict(program.constants)["D"] == 32
+    return file in FILES and program.scalar == "float"
+
+
+@pytest.fixture(scope="module")
+def wrong_library(build_folder):
+    """The programs that have bugs, with all of them behind switches."""
+    programs = filter(has_bugs, PROGRAMS)
+    sources = {name_of(p): with_switches(p.source(), p.file) for p in programs}
+    return build(sources, build_folder)
+
+
+@pytest.fixture
+def wrong(emulator, wrong_library):
+    """An emulator of the programs with bugs."""
+    emulator.library = wrong_library
+    yield emulator
+    wrong_library.set_bug(-1)
+
+
+def check_in_all_orders(device, number):
+    for order in device.orders:
+        BUGS[number][-1](device, order)
+
+
+@pytest.mark.parametrize(
+    "number", range(len(BUGS)), ids=lambda n: f"{BUGS[n][0]}-{BUGS[n][2][:30]}"
+)
+def test_bug_is_caught(wrong, number):
+    wrong.library.set_bug(number)
+    with pytest.raises((AssertionError, RuntimeError)):
+        check_in_all_orders(wrong, number)
+
+
+def test_the_same_checks_pass_without_bugs(wrong):
+    for check in {bug[-1] for bug in BUGS}:
+        check(wrong, 0)

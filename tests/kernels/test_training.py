@@ -1,0 +1,144 @@
+"""Training on kernels: the losses, gradients and weights of NumPy, and which kernels ran."""
+
+import sys
+
+import numpy as np
+import pytest
+from emulation import GPUArray
+from training_script import TINY, assert_same_end, load_script, write_text
+from twin_checks import relative_error, stored_as
+
+from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, backend, kernels
+from tinygpt.backend import to_numpy
+from tinygpt.kernels.launch import FOLDER
+
+
+@pytest.fixture
+def cuda(device, monkeypatch):
+    """The device "cuda" is the one that `device` stands for."""
+    if device.emulated:
+        stand_in = type("cupy", (), {"asarray": staticmethod(device.array)})
+        monkeypatch.setattr(backend, "cupy", lambda: stand_in)
+    return device
+
+
+CONFIGS = {
+    "GPT-2": {"activation": "gelu_tanh", "dropout": 0.2},
+    "as Llama": {
+        "position": "rope", "norm": "rms_norm", "activation": "silu", "n_kv_head": 1,
+        "qk_norm": True, "bias": False, "tie_weights": False,
+    },
+}  # fmt: skip
+
+
+def train(device, config, steps=2):
+    """Losses, gradients of the last step by name, norms before clipping, and weights at the end."""
+    config = GPTConfig(61, 20, n_layer=1, n_head=2, n_embd=64, **config)
+    model = GPT(config, rng=1, device=device)
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    rng = np.random.default_rng(0)
+    losses, norms = [], []
+    for step in range(steps):
+        ids, targets = rng.integers(0, 61, (2, 3, 19))
+        targets[0, :5] = -1
+        optimizer.zero_grad()
+        losses.append(accumulate_gradients(model.loss, ids, targets, rng=(1, step)))
+        norms.append(optimizer.clip_grad_norm(0.1))
+        optimizer.step()
+    gradients = {name: to_numpy(p.grad) for name, p in model.named_parameters()}
+    return losses, norms, gradients, model.state_dict()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_training_run_is_the_one_of_numpy(cuda, name):
+    losses, norms, gradients, weights = train("cpu", CONFIGS[name])
+    with cuda.running(order=2):
+        losses_on_gpu, norms_on_gpu, gradients_on_gpu, weights_on_gpu = train("cuda", CONFIGS[name])
+    for a, e in zip(losses_on_gpu + norms_on_gpu, losses + norms, strict=True):
+        assert relative_error(to_numpy(a), e) < 1e-5
+    for parameter in weights:
+        assert relative_error(gradients_on_gpu[parameter], gradients[parameter]) < 1e-4, parameter
+        assert relative_error(weights_on_gpu[parameter], weights[parameter]) < 1e-4, parameter
+
+
+def test_two_runs_give_the_same_bits(cuda):
+    with cuda.running(order=1):
+        first = train("cuda", CONFIGS["GPT-2"])
+    with cuda.running(order=2):
+        second = train("cuda", CONFIGS["GPT-2"])
+    for a, e in zip(first[3].values(), second[3].values(), strict=True):
+        np.testing.assert_array_equal(a, e)
+
+
+def test_a_step_runs_on_kernels(cuda, monkeypatch):
+    if not cuda.emulated:
+        pytest.skip("the emulator says which kernels it runs")
+    used = set()
+    with cuda.running():
+        start = kernels.launch.LAUNCHERS[GPUArray]
+
+        def noted(program, *rest):
+            used.add(program.file)
+            return start(program, *rest)
+
+        monkeypatch.setitem(kernels.launch.LAUNCHERS, GPUArray, noted)
+        train("cuda", CONFIGS["GPT-2"], steps=1)
+        train("cuda", CONFIGS["as Llama"], steps=1)
+    assert used == {file.name for file in FOLDER.glob("*.cu")}
+
+
+# ---- the training script ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head_size", [32, 16])  # kernels for attention, and the op
+def test_a_run_in_bfloat16_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, head_size):
+    stored_as("bfloat16")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than the run
+    script = load_script()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [
+        *TINY, "--device", "cuda", "--precision", "bfloat16", "--text", write_text(tmp_path),
+        "--n-layer", "1", "--n-head", "1", "--n-embd", str(head_size), "--steps", "3", "--out",
+    ]  # fmt: skip
+    with cuda.running():
+        script.main([*arguments, str(whole)])
+        script.main([*arguments, str(parts), "--time-limit", "1e-9"])
+        script.main(["--resume", str(parts), "--device", "cuda"])
+    assert_same_end(whole, parts)
+
+
+def test_precision_needs_a_gpu():
+    with pytest.raises(ValueError, match="needs a GPU"):
+        load_script().main(["--device", "cpu", "--precision", "tf32"])
+
+
+# ---- the optimizer's kernels --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_adamw_writes_the_copy_that_products_want(device, dtype):
+    draw = np.random.default_rng(0).standard_normal
+    w, m, v, g = (draw(1000).astype("float32") for _ in range(4))
+    v *= v
+    for order in device.orders:
+        arrays = [device.array(x) for x in (w, m, v, g)]
+        copy = device.array(np.zeros(1000), stored_as(dtype))
+        with device.running(order):
+            kernels.adamw(*arrays, 0.9, 0.95, 1.5, 1e-8, 0.01, 0.999, copy)
+        w2, m2, v2, _ = map(to_numpy, arrays)
+        expected_m, expected_v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
+        assert relative_error(m2, expected_m) < 1e-6
+        assert relative_error(v2, expected_v) < 1e-6
+        expected = 0.999 * w - 0.01 * expected_m / (1.5 * np.sqrt(expected_v) + 1e-8)
+        assert relative_error(w2, expected) < 1e-6
+        np.testing.assert_array_equal(to_numpy(copy), w2.astype(stored_as(dtype)))
+
+
+@pytest.mark.parametrize("n", [1, 300, 600 * 256 + 5])
+def test_square_sum(device, n):
+    x = np.random.default_rng(0).standard_normal(n).astype("float32")
+    for order in device.orders[:2]:
+        with device.running(order):
+            y = kernels.square_sum(device.array(x))
+        assert y.shape == ()
+        assert relative_error(to_numpy(y), x.astype("f8") @ x.astype("f8")) < 1e-6

@@ -1,0 +1,153 @@
+"""Every twin against its op in float64, forward and backward, with threads in several orders."""
+
+import functools
+
+import numpy as np
+import pytest
+from emulation import GPUArray, to_gpu
+from twin_checks import CASES, LARGE_HEADS, attention, check_twin, heads, relative_error, stored_as
+
+from tinygpt import Tensor, kernels, ops, plain
+from tinygpt import functional as F
+from tinygpt.backend import to_numpy
+
+both_dtypes = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+
+
+@both_dtypes
+@pytest.mark.parametrize("case", CASES)
+def test_twin_gives_what_its_op_gives(device, case, dtype):
+    for order in device.orders if dtype == "float32" else device.orders[::3]:
+        check_twin(device, *CASES[case], dtype, order)
+
+
+@both_dtypes
+@pytest.mark.parametrize("case", LARGE_HEADS)
+def test_heads_of_other_sizes(device, case, dtype):
+    for order in device.orders[-2:]:
+        check_twin(device, *LARGE_HEADS[case], dtype, order)
+
+
+def test_every_twin_has_a_case():
+    tried = {getattr(f, "func", f) for f, _ in CASES.values()}
+    assert tried == set(kernels.TWINS)
+
+
+@both_dtypes
+def test_any_order_of_threads_gives_the_same_bits(emulator, dtype):
+    q, k, v = (emulator.array(x, stored_as(dtype)) for x in heads(1, 70, 70, 2, 1, 32))
+    results = []
+    for order in emulator.orders:
+        with emulator.running(order):
+            y, backward = kernels.twin(ops.scaled_dot_product_attention, [q])(
+                q, k, v, is_causal=True
+            )
+            results.append([y, *backward(y)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a.astype("float32"), b.astype("float32"))
+
+
+def test_a_query_that_sees_nothing_gets_nothing(device):
+    q, k, v = (device.array(np.ones((1, 1, T, 32), "float32")) for T in (5, 3, 3))
+    with device.running():
+        y, backward = kernels.twin(ops.scaled_dot_product_attention, [q])(q, k, v, is_causal=True)
+        dq = backward(y)[0]
+    assert to_numpy((y == 0).all(axis=-1)).tolist() == [[[True, True, False, False, False]]]
+    assert (to_numpy(dq)[:, :, :2] == 0).all()
+
+
+def test_q_k_and_v_are_read_where_they_lie(device, monkeypatch):
+    B, T, H, G, D = 2, 70, 4, 2, 32
+    projected = device.array(
+        np.random.default_rng(0).standard_normal((B, T, H + 2 * G, D)), "float32"
+    )
+    projected = projected.transpose(0, 2, 1, 3)  # as a projection leaves them
+    q, k, v = projected[:, :H], projected[:, H : H + G], projected[:, H + G :]
+    twin = kernels.twin(ops.scaled_dot_product_attention, [q])
+    assert all(kernels.attention._readable(x) is x for x in (q, k, v))
+    with device.running():
+        expected, backward = twin(q.copy(), k.copy(), v.copy(), is_causal=True)
+        expected = [expected, *backward(q)]
+        y, backward = twin(q, k, v, is_causal=True)
+        for a, e in zip([y, *backward(q)], expected, strict=True):
+            np.testing.assert_array_equal(to_numpy(a), to_numpy(e))
+    assert y.transpose(0, 2, 1, 3).flags.c_contiguous  # so that the next product needs no copy
+
+
+# ---- what kernels do not take -------------------------------------------------------------------
+
+NOT_TAKEN = {
+    "float64": (ops.gelu, [np.ones(3)]),
+    "a width of 6": (ops.layer_norm, [np.ones((2, 6), "float32"), np.ones(6, "float32"), None]),
+    "heads of 16": (attention, [np.ones((1, 1, 3, 16), "float32")] * 3),
+    "a mask": (
+        functools.partial(attention, attn_mask=np.tri(3, dtype=bool)),
+        [np.ones((1, 1, 3, 32), "float32")] * 3,
+    ),
+    "a window": (
+        functools.partial(attention, window=2, sinks=1, softcap=3.0),
+        [np.ones((1, 1, 3, 32), "float32")] * 3,
+    ),
+    "two dtypes": (ops.rms_norm, [np.ones((2, 4), "float32"), np.ones(4)]),
+    "ids of 32 bits": (ops.embedding, [np.zeros(3, "int32"), np.ones((2, 4), "float32")]),
+}
+
+
+@pytest.mark.parametrize("case", NOT_TAKEN)
+def test_what_a_kernel_does_not_take_the_op_does(emulator, case):
+    f, arrays = NOT_TAKEN[case]
+    op, options = getattr(f, "func", f), getattr(f, "keywords", {})
+    with emulator.running():
+        arrays = [None if a is None else emulator.array(a) for a in arrays]
+        y, backward = kernels.twin(op, arrays)(*arrays, **options)
+        expected, expected_backward = op(*arrays, **options)
+        np.testing.assert_array_equal(y, expected)
+        for a, e in zip(backward(y), expected_backward(expected), strict=True):
+            np.testing.assert_array_equal(a, e)
+
+
+# ---- which of the two runs ----------------------------------------------------------------------
+
+
+def started(monkeypatch):
+    """The names of the kernels that run from now on."""
+    names = []
+    start = kernels.launch.LAUNCHERS[GPUArray]
+
+    def noted(program, kernel, *rest):
+        names.append(kernel)
+        return start(program, kernel, *rest)
+
+    monkeypatch.setitem(kernels.launch.LAUNCHERS, GPUArray, noted)
+    return names
+
+
+def test_twins_run_on_a_gpu_only_and_not_inside_plain(emulator, monkeypatch):
+    x = np.linspace(-2, 2, 8, dtype="float32")
+    with emulator.running():
+        names = started(monkeypatch)
+        assert kernels.twin(ops.gelu, [x]) is ops.gelu
+        F.gelu(Tensor(x))
+        with plain():
+            inside = F.gelu(Tensor(to_gpu(x)))
+        assert names == []
+        y = F.gelu(Tensor(to_gpu(x), requires_grad=True))
+        y.sum().backward()
+        assert names == ["gelu_forward", "gelu_backward"]
+    assert relative_error(y.data, inside.data) < 1e-6
+
+
+def test_a_wrong_argument_is_noticed(emulator):
+    x = to_gpu(np.ones(3, "float32"))
+    with emulator.running():
+        for arguments in [
+            (x, x),
+            (x, x, 3.0),
+            (x, np.ones(3, "float32"), 3),
+            (x, x.astype("f8"), 3),
+        ]:
+            with pytest.raises(TypeError, match="argument"):
+                kernels.launch.launch("gelu.cu", "gelu_forward", x, (1,), (32,), arguments)
+        with pytest.raises(OverflowError):
+            kernels.launch.launch("gelu.cu", "gelu_forward", x, (1,), (32,), (x, x, 2**31))

@@ -1,0 +1,128 @@
+"""What every twin is held to: the results of its op in float64, from the same stored numbers."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from tinygpt import kernels, ops
+from tinygpt.backend import to_numpy
+from tinygpt.vjp import is_float
+
+# The largest error of a result, over its size, as root mean squares. bf16 rounds at 2^-9, and not
+# only what comes out: attention's weights and logits too.
+TOLERANCE = {"float32": 1e-6, "bfloat16": 1e-2}
+
+
+def stored_as(dtype):
+    """The NumPy dtype of that name; skips where bfloat16 is not to be had."""
+    if dtype == "bfloat16":
+        reason = "NumPy knows bfloat16 by ml_dtypes, which is not installed"
+        dtype = pytest.importorskip("ml_dtypes", reason=reason).bfloat16
+    return np.dtype(dtype)
+
+
+def check_twin(device, f, arrays, dtype, order=0):
+    """The twin of f gives what f gives, forward and backward."""
+    op, options = (f.func, f.keywords) if isinstance(f, functools.partial) else (f, {})
+    stored = stored_as(dtype)
+    arrays = [rounded(a, stored) for a in arrays]
+    y, backward = op(*map(exact, arrays), **options)
+    dy = rounded(np.random.default_rng(1).standard_normal(np.shape(y)), stored)
+    if dy.ndim == 0:  # a loss, and its gradient, are kept in float32
+        dy = dy.astype("float32")
+    expected = (y, *backward(exact(dy)))
+
+    with device.running(order):
+        on_device = [None if a is None else device.array(a) for a in arrays]
+        twin = kernels.twin(op, on_device)
+        assert twin is not op
+        y, backward = twin(*on_device, **options)
+        actual = (y, *backward(device.array(dy)))
+    for a, e in zip(actual, expected, strict=True):
+        assert (a is None) == (e is None)
+        if a is not None:
+            assert a.dtype == (stored if a.ndim else "float32")
+            assert type(a) is type(on_device[0])
+            assert relative_error(to_numpy(a), e) < TOLERANCE[dtype]
+
+
+def rounded(a, dtype):
+    """Floats as `dtype`; anything else as it is."""
+    return a.astype(dtype) if a is not None and is_float(a) else a
+
+
+def exact(a):
+    """Floats of any kind in float64."""
+    return a if a is None or a.dtype.kind in "iub" else a.astype("float64")
+
+
+def relative_error(actual, expected):
+    """The root mean square of the error, over that of what was expected."""
+    actual = actual.astype("float64")
+    assert np.isfinite(actual).all()
+    assert actual.shape == np.shape(expected)
+    size = np.linalg.norm(expected)
+    return np.linalg.norm(actual - expected) / (size if size > 0 else 1)
+
+
+# ---- cases --------------------------------------------------------------------------------------
+
+draw = np.random.default_rng(0).standard_normal
+
+
+def ids(n, *shape):
+    return np.random.default_rng(0).integers(0, n, shape)
+
+
+def some_ignored(targets):
+    targets.reshape(-1)[::3] = -1
+    return targets
+
+
+def heads(B, T, S, H, G, D):
+    """q, k and v."""
+    return [draw((B, H, T, D)), draw((B, G, S, D)), draw((B, G, S, D))]
+
+
+attention = functools.partial(ops.scaled_dot_product_attention, is_causal=True)
+dropping = functools.partial(attention, dropout_p=0.3, rng=(3, 1, 4))
+
+# Sizes that are no multiples of a tile, of a warp, of the 256 rows or 128 ids of a block.
+CASES = {
+    "layer_norm": (ops.layer_norm, [draw((3, 7, 100)), draw(100), draw(100)]),
+    "layer_norm, more rows": (ops.layer_norm, [draw((300, 36)), draw(36), None]),
+    "rms_norm": (ops.rms_norm, [draw((300, 36)), draw(36)]),
+    "rms_norm without weight": (functools.partial(ops.rms_norm, eps=0.1), [draw((3, 132)), None]),
+    "gelu": (ops.gelu, [draw((3, 343))]),
+    "gelu_tanh": (ops.gelu_tanh, [draw((3, 343))]),
+    "relu": (ops.relu, [draw((3, 343))]),
+    "relu2": (ops.relu2, [draw((3, 343))]),
+    "silu": (ops.silu, [draw((3, 343))]),
+    "embedding": (ops.embedding, [ids(9, 5, 67), draw((11, 36))]),
+    "embedding of one id": (ops.embedding, [ids(1, 5, 67), draw((2, 130))]),
+    "embedding, all different": (ops.embedding, [np.arange(300)[::-1], draw((300, 4))]),
+    "dropout": (functools.partial(ops.dropout, p=0.3, rng=(1, 2), first=21), [draw((3, 343))]),
+    "cross_entropy": (ops.cross_entropy, [draw((3, 5, 10)), some_ignored(ids(10, 3, 5))]),
+    "cross_entropy, none counted": (ops.cross_entropy, [draw((2, 40)), np.array([-1, -1])]),
+    "linear": (ops.linear, [draw((3, 5, 8)), draw((8, 7)), draw(7)]),
+    "linear without bias": (ops.linear, [draw((1, 8)), draw((8, 1)), None]),
+    "linear_cross_entropy": (
+        ops.linear_cross_entropy,
+        [draw((3, 5, 8)), draw((1100, 8)), some_ignored(ids(1100, 3, 5))],
+    ),
+    "attention": (attention, heads(2, 70, 70, 2, 2, 32)),
+    "attention, few keys": (attention, heads(1, 90, 70, 2, 1, 32)),
+    "attention, many keys": (attention, heads(1, 5, 130, 2, 2, 32)),
+    "attention to all": (
+        functools.partial(attention, is_causal=False, scale=0.3),
+        heads(1, 70, 90, 2, 1, 32),
+    ),
+    "attention with dropout": (functools.partial(dropping, first=5), heads(1, 70, 70, 4, 2, 32)),
+    "attention with dropout of whole runs": (dropping, heads(1, 64, 96, 2, 1, 32)),
+}
+LARGE_HEADS = {
+    f"{name}, D = {D}": (f, heads(1, 70, 70, 2, 1, D))
+    for D in (64, 128)
+    for name, f in [("attention", attention), ("with dropout", dropping)]
+}

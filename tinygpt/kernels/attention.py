@@ -1,0 +1,106 @@
+"""Attention: kernels in cuda/attention.cu, which never store the matrix of weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import ops
+from .dropout import random_arguments
+from .launch import aligned, ceil, contiguous, launch, stored
+from .precision import for_products
+
+HEAD_SIZES = (32, 64, 128)
+ROWS, THREADS = 64, 128  # of a block, as in the kernels
+
+
+def scaled_dot_product_attention(
+    q, k, v, attn_mask=None, q_sinks=None, is_causal=False, window=None, sinks=0, scale=None,
+    softcap=None, dropout_p=0.0, rng=None, first=0,
+):  # fmt: skip
+    """The twin of ops.scaled_dot_product_attention. Saves q, k, v, y and a number per query.
+
+    Masks, windows and soft caps are left to the op.
+    """
+    (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
+    more = any(option is not None for option in (attn_mask, q_sinks, window, softcap))
+    if more or D not in HEAD_SIZES or not stored(*map(for_products, (q, k, v))):
+        options = (is_causal, window, sinks, scale, softcap, dropout_p, rng, first)
+        return _by_the_op((q, k, v, attn_mask, q_sinks), options)
+    scale = 1 / math.sqrt(D) if scale is None else float(scale)
+    c = scale * math.log2(math.e)  # the kernels work with powers of 2
+    random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
+    random = (np.uint64(first), *random)
+    dtypes = q.dtype, k.dtype, v.dtype
+    q, k, v = (_readable(for_products(x)) for x in (q, k, v))
+    if k.strides != v.strides:
+        k, v = k.copy(order="C"), v.copy(order="C")
+    sizes = (H, G, T, S, *_strides(q), *_strides(k), int(is_causal))
+    columns = 64 if D < 128 else 32
+    row_bytes = D * q.itemsize
+    queries, keys = (ceil(T, ROWS), B * H), (ceil(S, ROWS), B * G)
+
+    y = np.empty((B, T, H, D), q.dtype, like=q)
+    log_sums = np.empty((B, H, T), "float32", like=q)
+    launch(
+        "attention.cu", "attention_forward", q, queries, (THREADS,),
+        (y, log_sums, q, k, v, *sizes, c, *random),
+        shared=(ROWS + 4 * columns) * row_bytes, D=D,
+    )  # fmt: skip
+
+    def backward(dy):
+        dy = contiguous(dy.transpose(0, 2, 1, 3).astype(y.dtype, copy=False))  # (B, T, H, D)
+        delta = np.empty_like(log_sums)
+        launch(
+            "attention.cu", "attention_backward_delta", q, (ceil(B * T * H, 4),), (128,),
+            (delta, y, dy, H, T, B * T * H), D=D,
+        )  # fmt: skip
+        dq = np.empty_like(y)
+        dk, dv = (np.empty((B, S, G, D), q.dtype, like=q) for _ in range(2))
+        inputs = (q, k, v, dy, log_sums, delta, *sizes, scale, c, *random)
+        shared = (2 * ROWS + 4 * columns) * row_bytes
+        launch(
+            "attention.cu", "attention_backward_kv", q, keys, (THREADS,),
+            (dk, dv, *inputs), shared=shared, D=D,
+        )  # fmt: skip
+        launch(
+            "attention.cu", "attention_backward_q", q, queries, (THREADS,),
+            (dq, *inputs), shared=shared, D=D,
+        )  # fmt: skip
+        gradients = zip((dq, dk, dv), dtypes, strict=True)
+        return tuple(g.transpose(0, 2, 1, 3).astype(d, copy=False) for g, d in gradients)
+
+    return y.transpose(0, 2, 1, 3), backward
+
+
+def _by_the_op(inputs, options):
+    """The op itself, in float32 where arrays are bfloat16, which it does not know."""
+    dtypes = [None if x is None else x.dtype for x in inputs]
+    wide = [x.astype("float32") if _is_bfloat16(x) else x for x in inputs]
+    y, backward_of_op = ops.scaled_dot_product_attention(*wide, *options)
+
+    def backward(dy):
+        gradients = backward_of_op(dy.astype(y.dtype, copy=False))
+        pairs = zip(gradients, dtypes, strict=False)  # inputs that were not given have none
+        return tuple(None if g is None else g.astype(d, copy=False) for g, d in pairs)
+
+    return y.astype(dtypes[0], copy=False), backward
+
+
+def _is_bfloat16(x):
+    return x is not None and x.dtype.char == "E"
+
+
+NO_DROPOUT = (np.uint64(0), np.uint64(0), np.uint32(0))
+
+
+def _readable(x):
+    """x (..., D), or a copy where its rows are not D numbers side by side, 16 bytes at a time."""
+    apart = x.strides[-1] != x.itemsize or any(step % 16 for step in x.strides[:-1])
+    return x.copy(order="C") if apart or not aligned(x) else x
+
+
+def _strides(x):
+    """How far batches, heads and times lie apart, in numbers."""
+    return tuple(step // x.itemsize for step in x.strides[:-1])

@@ -1,0 +1,59 @@
+"""Cross-entropy, and a head with it: the kernel in cuda/cross_entropy.cu."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from .gemm import product
+from .launch import contiguous, launch, stored
+from .precision import for_products
+
+
+def cross_entropy(logits, targets, ignore_index=-1):
+    """The twin of ops.cross_entropy. Saves dlogits."""
+    if not stored(logits) or targets.dtype != "int64":
+        return ops.cross_entropy(logits, targets, ignore_index)
+    logits = contiguous(logits)
+    loss, n, dlogits = _cross_entropy(np.empty_like(logits), logits, targets, ignore_index)
+
+    def backward(dloss):
+        return dlogits * (dloss / n).astype(dlogits.dtype), None
+
+    return loss, backward
+
+
+def linear_cross_entropy(x, w, targets, ignore_index=-1):
+    """The twin of ops.linear_cross_entropy. Saves x, w and one array (N, V)."""
+    if not stored(x) or not stored(w) or targets.dtype != "int64":
+        return ops.linear_cross_entropy(x, w, targets, ignore_index)
+    shape, dtypes = x.shape, (x.dtype, w.dtype)
+    rows, w = for_products(x.reshape(-1, shape[-1])), for_products(w)  # (N, C), (V, C)
+    logits = product(rows, w.T, rows.dtype)  # (N, V)
+    loss, n, dlogits = _cross_entropy(logits, logits, targets, ignore_index)
+
+    def backward(dloss, needs=(True, True)):
+        scale = dloss / n
+        dx = dw = None
+        if needs[0]:
+            dx = product(dlogits, w, dtypes[0]).reshape(shape)
+            dx *= scale.astype(dx.dtype)
+        if needs[1]:
+            dw = product(dlogits.T, rows, dtypes[1])
+            dw *= scale.astype(dw.dtype)
+        return dx, dw, None
+
+    return loss, backward
+
+
+def _cross_entropy(dlogits, logits, targets, ignore_index):
+    """The loss, the number n of targets that count, and dlogits, which still lack dloss / n."""
+    V = logits.shape[-1]
+    targets = contiguous(targets)
+    losses = np.empty(targets.size, "float32", like=logits)
+    n = np.maximum((targets != ignore_index).sum(), 1).astype("float32")
+    launch(
+        "cross_entropy.cu", "cross_entropy", logits, (targets.size,), (32 if V <= 1024 else 1024,),
+        (dlogits, losses, logits, targets, np.int64(ignore_index), V),
+    )  # fmt: skip
+    return losses.sum() / n, n, dlogits

@@ -1,0 +1,42 @@
+// What every kernel starts from: how numbers are stored, and how a warp adds them up.
+//
+// scalar is float or bf16, chosen when a file is compiled: the type in which activations and
+// weights are stored. All arithmetic is in float. Kernels that read activations four at a time want
+// them aligned to four, which whoever launches them sees to.
+
+#include "ptx.cuh"
+
+struct bf16 {
+    unsigned short bits;  // the upper half of a float
+};
+
+DEVICE float to_float(float x) { return x; }
+
+DEVICE float to_float(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+
+DEVICE void store(float *p, float x) { *p = x; }
+
+DEVICE void store(bf16 *p, float x) { p->bits = bf16_bits(x); }
+
+struct __align__(4 * sizeof(scalar)) Four {
+    scalar v[4];
+};
+
+DEVICE void load4(float (&x)[4], const scalar *p) {
+    Four four = *(const Four *)p;
+    for (int i = 0; i < 4; i++) x[i] = to_float(four.v[i]);
+}
+
+DEVICE void store4(scalar *p, const float (&x)[4]) {
+    Four four;
+    for (int i = 0; i < 4; i++) store(&four.v[i], x[i]);
+    *(Four *)p = four;
+}
+
+const unsigned WHOLE_WARP = 0xffffffffu;
+
+// The sum over a warp, in every lane. A butterfly: always the same order, so always the same bits.
+DEVICE float warp_sum(float x) {
+    for (int o = 16; o > 0; o /= 2) x += __shfl_xor_sync(WHOLE_WARP, x, o);
+    return x;
+}

@@ -1,0 +1,31 @@
+// Sums in a fixed order: the same bits in every run.
+
+#include "common.cuh"
+
+// y_c = sum over p of parts_pc.     parts (P, C) -> y (C,), a thread for each.
+KERNEL void sum_parts(scalar *y, const float *parts, int P, int C) {
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= C) return;
+    float sum = 0;
+    for (int p = 0; p < P; p++) sum += parts[(size_t)p * C + c];
+    store(y + c, sum);
+}
+
+// sums[block] = the sum of x_i^2 over the share of a block of 256 threads.     x (n,).
+KERNEL void square_sums(float *sums, const scalar *x, long long n) {
+    __shared__ float warps[8];
+    float sum = 0;
+    long long stride = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
+        sum += to_float(x[i]) * to_float(x[i]);
+    }
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;
+    __syncthreads();
+
+    if (threadIdx.x == 0) {
+        sum = 0;
+        for (int i = 0; i < 8; i++) sum += warps[i];
+        sums[blockIdx.x] = sum;
+    }
+}

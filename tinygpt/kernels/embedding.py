@@ -1,0 +1,37 @@
+"""Embedding: kernels in cuda/embedding.cu."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from .launch import ceil, contiguous, launch, stored
+
+CHUNK = 128  # sorted ids to a block, as in the kernel
+
+
+def embedding(ids, w):
+    """The twin of ops.embedding. Saves ids and the shape of w."""
+    if not stored(w) or ids.dtype != "int64":
+        return ops.embedding(ids, w)
+    C, N = w.shape[1], ids.size
+    ids, w = contiguous(ids), contiguous(w)
+    y = np.empty((*ids.shape, C), w.dtype, like=w)
+    launch(
+        "embedding.cu", "embedding_forward", w, (N,), (min(ceil(C, 32) * 32, 256),), (y, w, ids, C)
+    )
+    shape = w.shape
+
+    def backward(dy):
+        order = np.argsort(ids.reshape(-1), kind="stable")
+        ordered = ids.reshape(-1)[order]
+        dy, dw = contiguous(dy), np.zeros(shape, dy.dtype, like=dy)
+        parts = np.empty((ceil(N, CHUNK), 2, C), "float32", like=dy)
+        grid = (len(parts), ceil(C, 128)), (128,)
+        launch(
+            "embedding.cu", "embedding_backward", dy, *grid, (dw, parts, dy, ordered, order, N, C)
+        )
+        launch("embedding.cu", "embedding_backward_join", dy, *grid, (dw, parts, ordered, N, C))
+        return None, dw
+
+    return y, backward

@@ -1,0 +1,97 @@
+"""Matrix products on a GPU by cuBLAS: no operand is copied, sums are in float32."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backend import cupy
+from .launch import contiguous
+from .precision import tf32
+
+# From the headers of CUDA: cudaDataType, for float32 and bfloat16 by dtype.char; then
+# cublasComputeType_t and cublasGemmAlgo_t.
+TYPES = {"f": 0, "E": 14}
+COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
+
+
+def product(a: Any, b: Any, dtype: Any) -> Any:
+    """a @ b in `dtype`.     a (M, K), b (K, N), either of them perhaps transposed -> (M, N)."""
+    return gemm(a, b, np.empty((a.shape[0], b.shape[1]), dtype, like=a))
+
+
+def gemm(a: Any, b: Any, out: Any, beta: float = 0.0) -> Any:
+    """out = a @ b + beta out.     a (M, K), b (K, N), out (M, N). Returns out.
+
+    a and b share a dtype; out may be float32 where they are bfloat16, and adds up gradients with
+    beta = 1.
+    """
+    GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta)
+    return out
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """The arguments of a product in the order of cublasGemmEx, which knows only columns.
+
+    What it takes for the columns of a matrix are the rows of ours: it sees every matrix
+    transposed. So out = a b is out^T = b^T a^T to it: b comes first, and M and N change places.
+    """
+
+    transpose_first: bool
+    transpose_second: bool
+    m: int
+    n: int
+    k: int
+    first: Any
+    first_step: int  # from one of its columns to the next, in numbers
+    second: Any
+    second_step: int
+    out: Any
+    out_step: int
+
+
+def gemm_arguments(a: Any, b: Any, out: Any) -> Gemm:
+    """How cuBLAS is to be told out = a b. An operand with gaps in both directions is copied."""
+    (M, K), N = a.shape, b.shape[1]
+    assert b.shape == (K, N)
+    assert out.shape == (M, N)
+    a, transpose_a, a_step = _operand(a)
+    b, transpose_b, b_step = _operand(b)
+    out_, transpose_out, out_step = _operand(out)
+    assert out_ is out
+    assert not transpose_out
+    return Gemm(transpose_b, transpose_a, N, M, K, b, b_step, a, a_step, out, out_step)
+
+
+def _operand(x: Any) -> tuple[Any, bool, int]:
+    """x or a copy of it, whether it lies transposed, and how far its rows (columns) lie apart."""
+    rows, columns = x.shape
+    down, right = (step // x.itemsize for step in x.strides)
+    if (right == 1 or columns == 1) and (down >= columns or rows == 1):
+        return x, False, max(down if rows > 1 else 1, columns)
+    if (down == 1 or rows == 1) and (right >= rows or columns == 1):
+        return x, True, max(right if columns > 1 else 1, rows)
+    return _operand(contiguous(x))
+
+
+# How products are computed on arrays of other types than CuPy's: the tests bring their own.
+GEMMS: dict[type, Callable] = {}
+
+
+def _on_cublas(g: Gemm, beta: float) -> None:
+    cuda = cupy().cuda
+    rounds = tf32() and g.first.dtype == np.float32
+    one, kept = ctypes.c_float(1), ctypes.c_float(beta)
+    cuda.cublas.gemmEx(
+        cuda.device.get_cublas_handle(),
+        int(g.transpose_first), int(g.transpose_second), g.m, g.n, g.k, ctypes.addressof(one),
+        g.first.data.ptr, TYPES[g.first.dtype.char], g.first_step,
+        g.second.data.ptr, TYPES[g.second.dtype.char], g.second_step, ctypes.addressof(kept),
+        g.out.data.ptr, TYPES[g.out.dtype.char], g.out_step,
+        COMPUTE_32F_FAST_TF32 if rounds else COMPUTE_32F, DEFAULT_ALGORITHM,
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""Starting a kernel: its file, compiled for the type of its arrays, and then called."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend import cupy
+
+FOLDER = Path(__file__).parent / "cuda"
+# What kernels can store, float32 and bfloat16, and its name in C; by dtype.char, because dtype.name
+# takes two microseconds.
+SCALARS = {"f": "float", "E": "bf16"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A file of kernels, compiled for one type of stored numbers and some constants."""
+
+    file: str
+    scalar: str
+    constants: tuple[tuple[str, int], ...] = ()
+
+    def source(self, folder: Path = FOLDER) -> str:
+        """What the compiler gets: constants, then the file with what it includes in place."""
+        defines = [("scalar", self.scalar), *self.constants]
+        return "".join(f"#define {name} {value}\n" for name, value in defines) + _flattened(
+            folder / self.file, set()
+        )
+
+
+def _flattened(path: Path, seen: set[str]) -> str:
+    """The text of a file, each `#include "x"` replaced by the file x the first time it is met."""
+
+    def include(match):
+        name = match[1]
+        if name in seen:
+            return ""
+        seen.add(name)
+        return _flattened(path.parent / name, seen)
+
+    return re.sub(r'#include "(.+)"\n', include, path.read_text(encoding="utf-8"))
+
+
+def launch(
+    file: str,
+    kernel: str,
+    like: Any,
+    blocks: tuple[int, ...],
+    threads: tuple[int, ...],
+    arguments: tuple,
+    shared: int = 0,
+    **constants: int,
+) -> None:
+    """Run a kernel of `file`, compiled for the dtype of `like`, with the arrays and numbers given.
+
+    Python's ints arrive as int and floats as float; other sizes are asked for by NumPy's types, and
+    None is a null pointer. shared: bytes of dynamic shared memory.
+    """
+    program = Program(file, SCALARS[like.dtype.char], tuple(sorted(constants.items())))
+    start = LAUNCHERS.get(type(like), _on_cupy)
+    start(program, kernel, blocks, threads, tuple(map(_argument, arguments)), shared)
+
+
+def _argument(x: Any) -> Any:
+    if x is None:
+        return np.uintp(0)
+    if isinstance(x, int):
+        return np.int32(x)  # an OverflowError where it does not fit
+    if isinstance(x, float):
+        return np.float32(x)
+    return x
+
+
+def has_kernels(x: Any) -> bool:
+    """Whether x is an array whose type our kernels can run on."""
+    return type(x) in LAUNCHERS or type(x).__module__.partition(".")[0] == "cupy"
+
+
+# How kernels start on arrays of other types than CuPy's: the tests bring an emulator.
+LAUNCHERS: dict[type, Callable] = {}
+
+
+def _on_cupy(program, kernel, blocks, threads, arguments, shared) -> None:
+    _compiled(program, kernel, shared)(blocks, threads, arguments, shared_mem=shared)
+
+
+@functools.cache
+def _compiled(program: Program, kernel: str, shared: int) -> Any:
+    function = _module(program).get_function(kernel)
+    if shared > 48 << 10:  # more than this has to be asked for
+        function.max_dynamic_shared_size_bytes = shared
+    return function
+
+
+@functools.cache
+def _module(program: Program) -> Any:
+    return cupy().RawModule(code=program.source(), options=("-std=c++17",))
+
+
+# ---- what twins need before they launch ---------------------------------------------------------
+
+
+def stored(*arrays: Any) -> bool:
+    """Whether kernels can store these arrays: all in one dtype, float32 or bfloat16."""
+    chars = {a.dtype.char for a in arrays if a is not None}
+    return len(chars) == 1 and chars.pop() in SCALARS
+
+
+def contiguous(x: Any) -> Any:
+    """x with its numbers side by side, beginning where kernels may read several at once."""
+    return x if x.flags.c_contiguous and aligned(x) else x.copy(order="C")
+
+
+def aligned(x: Any) -> bool:
+    """Whether the first number of x lies at a multiple of 16 bytes."""
+    address = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
+    return address % 16 == 0
+
+
+def ceil(n: int, size: int) -> int:
+    """How many pieces of `size` cover n."""
+    return -(-n // size)
