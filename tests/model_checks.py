@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 from small_gpt import SIZES, B, T, replace_parameter, small_batch, small_gpt
 
-from tinygpt import GPTConfig, Tensor, gradcheck
+from tinygpt import GPTConfig, Tensor, gradcheck, no_grad
 
 MIXTURE = {"n_expert": 4, "n_expert_per_token": 2, "n_inner": 5, "activation": "swiglu"}
 
@@ -68,22 +68,8 @@ def llama3_scaling(_):
     np.testing.assert_allclose(scaling(frequencies), expected, rtol=1e-15)
 
 
-class RollingCache:
-    """The sinks and the newest tokens of a window: all that attention needs, and nothing else."""
-
-    def __init__(self, sinks, window):
-        self.sinks, self.window, self.held = sinks, window, []
-
-    def extend(self, layer, k, v):
-        self.held.append((k.data, v.data))
-        if len(self.held) > self.sinks + self.window:
-            del self.held[self.sinks]
-        k, v = (Tensor(np.concatenate(parts, axis=2)) for parts in zip(*self.held, strict=True))
-        return k, v, None
-
-
 def sinks(_, sinks=2, window=4):
-    """Token by token with a rolling cache of sinks + window entries, and all at once."""
+    """Token by token with a cache of sinks + window places, and all at once."""
     text = 15
     model = importlib.import_module("tinygpt.gpt.model")
     config = GPTConfig(
@@ -96,14 +82,17 @@ def sinks(_, sinks=2, window=4):
         p.requires_grad = False
     x = rng.standard_normal((1, text, 12))
 
-    def attend(start, stop, cache):
+    def attend(start, stop, cache=None):
         turn = model.position_tables(config, (start,), stop - start, "float64")
-        return attention(Tensor(x[:, start:stop]), turn, None, cache, 0).data
+        y = attention(Tensor(x[:, start:stop]), turn, None, cache, 0).data
+        if cache is not None:
+            cache.advance(stop - start)
+        return y
 
-    cache = RollingCache(sinks, window)
+    cache = model.KVCache(config, 1, x)
     steps = [attend(t, t + 1, cache) for t in range(text)]
-    assert len(cache.held) == min(text, sinks + window)
-    np.testing.assert_allclose(np.concatenate(steps, axis=1), attend(0, text, None), rtol=1e-11)
+    assert cache.arrays.shape[-2] == min(text, sinks + window)
+    np.testing.assert_allclose(np.concatenate(steps, axis=1), attend(0, text), rtol=1e-11)
 
     # StreamingLLM: what is held stands side by side, at positions 0, 1, 2, ...
     plain = GPTConfig(**SIZES | {"block_size": text, "n_layer": 1}, position="rope")
@@ -114,3 +103,29 @@ def sinks(_, sinks=2, window=4):
         turn = model.position_tables(plain, (0,), len(held), "float64")
         y = beside(Tensor(x[:, held]), turn, None, None, 0).data[:, -1]
         np.testing.assert_allclose(steps[t][:, 0], y, rtol=1e-10, atol=1e-12)
+
+
+def rolling(_, **options):
+    """Three rows of a text, each in pieces of its own, then together: the logits of one pass."""
+    options = options or {"position": "rope", "window": 3, "sinks": 2}
+    model = small_gpt(**options)
+    ids = np.random.default_rng(0).integers(0, SIZES["vocab_size"], (3, 41))
+    cache = importlib.import_module("tinygpt.gpt.cache").KVCache(model.config, 3, np.zeros(1))
+    expected, room = model(ids).data, options["window"] + options.get("sinks", 0)
+    assert cache.arrays.shape[-2] == room
+
+    def feed(rows, count):
+        """The next tokens of these rows."""
+        some = cache.rows(rows)
+        places = some.lengths[:, None] + np.arange(count)
+        with no_grad():
+            found = model(np.take_along_axis(ids[rows], places, axis=1), cache=some).data
+        wanted = np.take_along_axis(expected[rows], places[..., None], axis=1)
+        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-11)
+
+    for b, pieces in enumerate([(1,), (2, 1, 4, 1, 7, 3, 1, 1), (9, 6, 1)]):
+        for count in pieces:
+            feed(slice(b, b + 1), count)
+    for _ in range(21):
+        feed(slice(0, 3), 1)
+    assert cache.lengths.tolist() == [22, 41, 37]

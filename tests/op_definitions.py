@@ -6,6 +6,7 @@ import operator
 import numpy as np
 
 from tinygpt.ops.dropout import keep_mask
+from tinygpt.ops.scaled_dot_product_attention import BLOCK
 
 
 def each(f):
@@ -70,29 +71,40 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
 
 
 def scaled_dot_product_attention(
-    q, k, v, attn_mask=True, q_sinks=None, is_causal=False, window=math.inf, sinks=0, scale=None,
-    softcap=None, dropout_p=0.0, rng=None, first=0,
-):  # fmt: skip
+    q, k, v, attn_mask=True, is_causal=False, scale=None, dropout_p=0.0, rng=None, first=0
+):
     """One query at a time: which keys may it see, how well do they match, what do they say."""
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
     allowed = np.broadcast_to(attn_mask, (B, H, T, S))
     weights = np.ones((B, H, T, S))
     if dropout_p:
         weights = keep_mask((B, H, T, S), dropout_p, rng, first) / (1 - dropout_p)
-    y = np.zeros_like(q)
+    y = np.zeros((B, H, T, v.shape[-1]))
     for b, h, t in np.ndindex(B, H, T):
         g = h // (H // G)
-        back = [t + S - T - s for s in range(S)]  # how far back a key stands
-        seen = [s for s in range(S) if allowed[b, h, t, s] and (back[s] >= 0 or not is_causal)]
-        seen = [s for s in seen if back[s] < window or s < sinks]
+        seen = [s for s in range(S) if allowed[b, h, t, s] and (s <= t + S - T or not is_causal)]
         if seen:
-            asks = [q_sinks if s < sinks and q_sinks is not None else q for s in seen]
-            scores = np.array([k[b, g, s] @ a[b, h, t] for s, a in zip(seen, asks, strict=True)])
-            scores = scores * (1 / math.sqrt(D) if scale is None else scale)
-            if softcap is not None:
-                scores = softcap * np.tanh(scores / softcap)
+            scores = k[b, g, seen] @ q[b, h, t] * (1 / math.sqrt(D) if scale is None else scale)
             y[b, h, t] = softmax(scores) * weights[b, h, t, seen] @ v[b, g, seen]
     return y
+
+
+def sliding_window_attention(
+    q, k, v, window, sinks=0, scale=None, dropout_p=0.0, rng=None, first=0
+):
+    """A mask says who sees whom. (Blocks matter to dropout alone: each draws from its own rng.)"""
+    (H, T), S = q.shape[1:3], k.shape[2]
+    back = np.arange(T)[:, None] + S - T - np.arange(S)  # how far back a key stands
+    in_sight = (back >= 0) & ((back < window) | (np.arange(S) < sinks))
+    y = []
+    for start in range(0, T, BLOCK):
+        rows = slice(start, start + BLOCK)
+        keys = np.flatnonzero(in_sight[rows].any(axis=0))
+        mask = in_sight[rows, keys]
+        dropout = dropout_p, rng and (*rng, start), first * H * mask.size
+        arrays = q[:, :, rows], k[:, :, keys], v[:, :, keys], mask
+        y.append(scaled_dot_product_attention(*arrays, False, scale, *dropout))
+    return np.concatenate(y, axis=2)
 
 
 DEFINITIONS = {
@@ -137,4 +149,5 @@ DEFINITIONS = {
     "cross_entropy": cross_entropy,
     "linear_cross_entropy": linear_cross_entropy,
     "scaled_dot_product_attention": scaled_dot_product_attention,
+    "sliding_window_attention": sliding_window_attention,
 }

@@ -1,5 +1,6 @@
 """What the tape is held to: gradients of networks, and what arrives where."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -73,6 +74,28 @@ def in_turn(_):
         gathered[i].add(leaf, np.full(leaf.shape, number))
     assert_same(leaf.grad, np.full(leaf.shape, 10.0))
     assert gathered == [{}, {}]
+
+    class Impatient(contextlib.nullcontext):  # instead of a Condition: whoever has to wait fails
+        def wait_for(self, ready):
+            if not ready():
+                raise TimeoutError
+
+        def notify_all(self):
+            pass
+
+    turns, gathered = two()
+    turns.changed = Impatient()
+
+    def has_to_wait(thread):
+        try:
+            thread.add(leaf, np.zeros(leaf.shape))
+        except TimeoutError:
+            return True
+        return False
+
+    for i in (0, 1, 0, 1):  # each in turn, and the other one cannot
+        assert has_to_wait(gathered[1 - i])
+        assert not has_to_wait(gathered[i])
 
     class Log(list):
         def __getitem__(self, where):

@@ -1,13 +1,17 @@
 """The options of GPTConfig that other people's models need (their gradients are in test_gpt.py)."""
 
+import sys
+
 import model_checks
 import numpy as np
 import pytest
 from small_gpt import SIZES, B, relative_error, small_batch, small_gpt
 
-from tinygpt import GPT, GPTConfig, Tensor
+from tinygpt import GPT, GPTConfig, Tensor, no_grad
 from tinygpt import functional as F
+from tinygpt.generate import generate
 from tinygpt.gpt import RopeScaling
+from tinygpt.gpt.cache import KVCache
 from tinygpt.gpt.positions import position_tables
 from tinygpt.ops.rope import rope_tables
 
@@ -23,7 +27,7 @@ OPTIONS = {
     "sinks": {"position": "rope", "window": 3, "sinks": 2, "n_kv_head": 1},
     "sinks, one layer": {"position": "rope", "window": 2, "sinks": 1, "window_layers": (0,)},
     "sinks, learned": {"window": 2, "sinks": 1},
-    "softcaps": {"attn_softcap": 0.8, "logit_softcap": 1.5, "activation": "geglu"},
+    "softcap": {"logit_softcap": 1.5, "activation": "geglu"},
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
@@ -155,20 +159,13 @@ def test_geglu():
     assert GPTConfig(n_embd=96, n_head=3, activation="geglu").inner_size == 256
 
 
-def test_soft_caps():
+def test_a_soft_cap():
     ids, targets = small_batch(ignored=True)
     plain, capped = small_gpt(), small_gpt(logit_softcap=1.5)
     expected = 1.5 * np.tanh(plain(ids).data / 1.5)
     np.testing.assert_allclose(capped(ids).data, expected, rtol=1e-12)
     loss = F.cross_entropy(capped(ids), targets).item()
     assert capped.loss(ids, targets).item() == pytest.approx(loss, rel=1e-12)
-
-    model = small_gpt(attn_softcap=1e-9)  # every score is the same: a mean over what is seen
-    one = small_gpt()
-    for block in one.h:
-        block.attn.c_attn.weight.data[:, :12] = 0  # no questions
-        block.attn.c_attn.bias.data[:12] = 0
-    np.testing.assert_allclose(model(ids).data, one(ids).data, rtol=1e-7)
 
 
 # ---- rope ---------------------------------------------------------------------------------------
@@ -225,3 +222,82 @@ def test_sinks_stay_in_sight():
 @pytest.mark.parametrize(("sinks", "window"), [(1, 4), (2, 4), (3, 1), (1, 20)])
 def test_sinks_are_what_a_rolling_cache_holds(sinks, window):
     model_checks.sinks(None, sinks, window)
+
+
+# ---- texts without an end -----------------------------------------------------------------------
+
+ENDLESS = {
+    "window": {"position": "rope", "window": 3},
+    "window of one": {"position": "none", "window": 1},
+    "sinks": {"position": "rope", "window": 3, "sinks": 2, "n_kv_head": 1},
+    "sinks, none": {"position": "none", "window": 4, "sinks": 3, "norm": "rms_norm"},
+}
+endless = pytest.mark.parametrize("options", ENDLESS.values(), ids=ENDLESS)
+
+
+@endless
+def test_a_rolling_cache_gives_the_logits_of_one_pass(options):
+    model_checks.rolling(None, **options)
+
+
+@endless
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_generation_goes_on_as_if_there_was_no_block_size(options, temperature):
+    """Prompts shorter and longer than block_size, 7; every token from one pass over all."""
+    model = small_gpt(**options)
+    prompts = [[1], [2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 2], [4, 4], [5, 6, 7, 8]]
+    choice = {"temperature": temperature, "rng": 5}
+    with_cache = model.generate(prompts, 40, **choice)
+    for found, without in zip(
+        with_cache, model.generate(prompts, 40, **choice, use_cache=False), strict=True
+    ):
+        np.testing.assert_array_equal(found, without)
+    if temperature == 0:
+        likeliest = model(with_cache[1][None]).data[0].argmax(axis=-1)
+        np.testing.assert_array_equal(with_cache[1][12:], likeliest[11:-1])
+    roomy = small_gpt(**options | {"block_size": 99})
+    for found, unbounded in zip(with_cache, roomy.generate(prompts, 40, **choice), strict=True):
+        np.testing.assert_array_equal(found, unbounded)
+
+
+def test_the_memory_of_a_rolling_cache_does_not_grow():
+    model = small_gpt(position="rope", window=3, sinks=2)
+    cache = KVCache(model.config, 1, model.wte.weight.data)
+    arrays, seen = cache.arrays, []
+
+    def spy(ids, cache):
+        seen.append(ids.shape[1])
+        return model._next_logits(ids, cache)
+
+    generate(spy, np.array([[1, 2, 3]]), 60, sys.maxsize, cache=cache)
+    assert cache.arrays is arrays
+    assert arrays.shape == (2, 2, 1, 3, 5, 4)
+    assert cache.lengths.tolist() == [62]
+    assert seen == [3] + 59 * [1]
+
+
+def test_which_models_are_endless():
+    for options in ENDLESS.values():
+        assert small_gpt(**options).config.endless
+    window = {"position": "rope", "window": 3, "sinks": 2}
+    for options in (
+        {"position": "rope"},
+        window | {"position": "learned"},  # a table that ends
+        window | {"position": "sinusoidal"},
+        window | {"window_layers": (1,)},
+        window | {"sinks": 5},  # further away than in training
+    ):
+        model = small_gpt(**options)
+        assert not model.config.endless
+        with pytest.raises(ValueError, match="8 tokens do not fit in block_size=7"):
+            model([[1] * 8])
+    assert small_gpt(**window, window_layers=(0, 1)).config.endless
+
+
+def test_a_rolling_cache_takes_several_tokens_in_rows_of_one_length():
+    model = small_gpt(position="rope", window=3)
+    cache = KVCache(model.config, 2, model.wte.weight.data)
+    with no_grad():
+        model([[1]], cache=cache.rows(slice(0, 1)))
+        with pytest.raises(ValueError, match=r"hold \(1, 0\), so give them one at a time"):
+            model([[1, 2], [3, 4]], cache=cache)

@@ -52,7 +52,7 @@ def test_the_parameters_add_up_to_the_true_count(options):
 def test_the_products_are_those_that_run(options, monkeypatch):
     """Counted where they happen: x @ w, and a key for each query that sees it."""
     flops = []
-    linear, matmul, attention = ops.linear, ops.matmul, ops.scaled_dot_product_attention
+    linear, matmul = ops.linear, ops.matmul
 
     def counting_linear(x, w, b=None):
         flops.append(2 * (x.size // x.shape[-1]) * w.size)
@@ -62,16 +62,19 @@ def test_the_products_are_those_that_run(options, monkeypatch):
         flops.append(2 * (a.size // a.shape[-1]) * b.size)
         return matmul(a, b)
 
-    def counting_attention(q, k, v, **sight):
-        T = q.shape[2]
-        same = np.zeros((1, 1, T, T))  # all keys match alike, and each value names its place
-        who = {name: sight[name] for name in ("is_causal", "window", "sinks") if name in sight}
-        seen, _ = attention(same, same, np.eye(T)[None, None], **who)
-        flops.append(4 * q.size * (seen > 0).sum() / T)
-        return attention(q, k, v, **sight)
+    def counting(attention):
+        def counting_attention(q, k, v, **options):
+            T = q.shape[2]
+            same = np.zeros((1, 1, T, T))  # all keys match alike, and each value names its place
+            seen, _ = attention(same, same, np.eye(T)[None, None], **options)
+            flops.append(4 * q.size * (seen > 0).sum() / T)
+            return attention(q, k, v, **options)
+
+        return counting_attention
 
     monkeypatch.setattr(F, "linear", F._lift(counting_linear))
-    monkeypatch.setattr(ops, "scaled_dot_product_attention", counting_attention)
+    for attention in (ops.scaled_dot_product_attention, ops.sliding_window_attention):
+        monkeypatch.setattr(ops, attention.__name__, counting(attention))
     monkeypatch.setattr("tinygpt.tensor.Tensor.__matmul__", F._lift(counting_matmul))
     model = small_gpt(**options)
     T = model.config.block_size

@@ -112,7 +112,7 @@ MODELS = {
     },
     "sinks": {
         "position": "rope", "window": 2, "sinks": 1, "qk_norm": True, "qk_norm_weight": True,
-        "attn_softcap": 2.0, "logit_softcap": 3.0, "activation": "geglu", "head_dim": 6,
+        "logit_softcap": 3.0, "activation": "geglu", "head_dim": 6,
     },
     "mixture": {"n_expert": 4, "n_inner": 5, "activation": "swiglu", "dropout": 0.2},
     "sinusoidal": {"position": "sinusoidal", "activation": "silu"},

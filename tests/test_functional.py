@@ -49,7 +49,8 @@ def test_arrays_are_constants():
 
 
 def test_signatures_are_those_of_the_ops():
-    for name in set(ops.__all__) - {"concatenate", "dropout", "scaled_dot_product_attention"}:
+    differ = {"concatenate", "dropout"} | {n for n in ops.__all__ if n.endswith("_attention")}
+    for name in set(ops.__all__) - differ:
         assert inspect.signature(getattr(F, name)) == inspect.signature(getattr(ops, name))
 
 
@@ -119,22 +120,15 @@ def test_attention_without_rng_drops_nothing():
         np.testing.assert_array_equal(plain.data, same.data)
 
 
-def test_a_window_needs_causal_attention():
-    x = Tensor(normal(1, 2, 3, 4))
-    with pytest.raises(ValueError, match="a window reaches back .* needs is_causal=True"):
-        F.scaled_dot_product_attention(x, x, x, window=2)
+def test_a_window_drops_only_with_an_rng_and_by_the_part():
+    key = Key((3, 1))
+    q, k, v = normal(3, 5, 3, 7, 2)
 
+    def attention(rows, **options):
+        return F.sliding_window_attention(q[rows], k[rows], v[rows], 3, 1, 0.5, **options).data
 
-def test_attention_learns_through_the_queries_of_the_sinks():
-    q, k, v, q_sinks = (normal(1, 2, 7, 4, seed=i) for i in range(4))
-
-    def f(q, k, v, q_sinks):
-        return F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, window=3, sinks=2, q_sinks=q_sinks, softcap=2.0
-        )
-
-    gradcheck(f, q, k, v, q_sinks)
-    expected, _ = ops.scaled_dot_product_attention(
-        q, k, v, None, q_sinks, is_causal=True, window=3, sinks=2, softcap=2.0
-    )
-    np.testing.assert_array_equal(f(q, k, v, q_sinks).data, expected)
+    whole = attention(slice(None), rng=key)
+    np.testing.assert_allclose(attention(slice(2, None), rng=key.part(2)), whole[2:])
+    plain = ops.sliding_window_attention(q, k, v, 3, 1)[0]
+    np.testing.assert_array_equal(attention(slice(None)), plain)
+    assert not np.allclose(whole, plain)

@@ -98,7 +98,7 @@ LLAMA3 = {
         ({"window": 8, "window_layers": (0, 12)}, "names layer 12, and n_layer=12 ends before"),
         ({"window": 8, "window_layers": 3}, "must be a tuple of layer numbers, from 0 up, not 3"),
         ({"window": 8, "window_layers": (-1,)}, r"tuple of layer numbers, from 0 up, not \(-1,\)"),
-        ({"attn_softcap": 0.0}, "attn_softcap must be above 0, not 0.0"),
+        ({"logit_softcap": 0.0}, "logit_softcap must be above 0, not 0.0"),
         ({"logit_softcap": "30"}, "logit_softcap must be a number, not '30'"),
         ({"n_expert": 1}, "n_expert_per_token=2 is more than n_expert=1"),
         ({"balance_weight": -0.1}, "balance_weight must be at least 0, not -0.1"),
@@ -115,7 +115,7 @@ def test_what_cannot_work_is_refused(options, message):
         {},
         {"position": "rope", "rope_scaling": LLAMA3},
         {"position": "rope", "rope_scaling": RopeScaling("linear", 2.0)},
-        {"window": 8, "window_layers": (0, 2), "sinks": 1, "n_expert": 4, "attn_softcap": 50.0},
+        {"window": 8, "window_layers": (0, 2), "sinks": 1, "n_expert": 4, "logit_softcap": 30.0},
     ],
 )
 def test_config_through_json(options):
@@ -247,7 +247,6 @@ OPTIONS = {  # words in brackets stand for several fields: MEANINGS
     "n_expert": [None, "(mixture)"],
     "head_dim": [None, 2],
     "qkv_bias": [None, True],
-    "attn_softcap": [None, 1.5],
     "logit_softcap": [None, 2.0],
     "norm_eps": [1e-5, 0.1],
     "n_kv_head": [None, 1],

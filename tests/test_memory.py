@@ -22,20 +22,37 @@ OPTIONS = [
     {"activation": "geglu"},
     {"qk_norm": True, "tie_weights": False},
     {"dropout": 0.2},
+    {"head_dim": 12, "n_kv_head": 2, "position": "rope"},
+    {"qk_norm": True, "qk_norm_weight": True},
+    {"qk_norm": True, "qk_norm_weight": True, "position": "rope", "n_kv_head": 1},
+    {"window": 10, "dropout": 0.2},
+    {"window": 10, "window_layers": (0,)},
+    {"window": 10, "sinks": 3},
+    {"window": 10, "sinks": 3, "position": "rope", "n_kv_head": 2},
+    {"n_expert": 4},
+    {"n_expert": 5, "n_expert_per_token": 3, "activation": "swiglu", "dropout": 0.2},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_what_a_block_saves(options):
     """The arrays that backward mentions: each layer more adds what the formula says."""
-    ids = np.zeros((2, 80), int)
+    ids = np.random.default_rng(0).integers(0, 13, (2, 80))
     saved = []
     for layers in (1, 2):
         model = GPT(GPTConfig(**{**SMALL, **options, "n_layer": layers}))
         names = dict(model.named_parameters())
         saved.append(trace(model.loss(ids, ids, rng=0), **names).saved_bytes)
-    formula = memory.saved_by_block(model.config, 80) * ids.size
+    formula = memory.saved_by_block(model.config, 80, layer=1) * ids.size
     assert formula == pytest.approx(saved[1] - saved[0], rel=0.02)
+
+
+def test_layers_with_a_window_save_less():
+    sizes = [
+        memory.training_memory(GPTConfig(**SMALL, **options), 1)["activations"]
+        for options in ({}, {"window": 2, "window_layers": (0, 2)}, {"window": 2})
+    ]
+    assert sizes[0] - sizes[1] == pytest.approx(2 / 3 * (sizes[0] - sizes[2]))
 
 
 def test_small_parameters(monkeypatch):
@@ -102,7 +119,16 @@ LARGER = CPU | {"block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384, "ac
 
 
 @linux
-@pytest.mark.parametrize("options", [CPU, DEFAULT, CPU | {"activation": "swiglu", "remat": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        CPU,
+        DEFAULT,
+        CPU | {"activation": "swiglu", "remat": True},
+        CPU | {"n_expert": 4, "n_inner": 256},
+        CPU | {"block_size": 512, "window": 64, "sinks": 4, "position": "rope", "head_dim": 48},
+    ],
+)
 def test_the_peak_of_small_models(options):
     check_peak(GPTConfig(**options), 12)
 

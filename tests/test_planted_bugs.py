@@ -5,7 +5,7 @@ A row names the file, the line as it is, the line with the bug, and the check th
 
 import numpy as np
 import pytest
-from model_checks import llama3_scaling, mixture, mixture_gradients, sinks
+from model_checks import llama3_scaling, mixture, mixture_gradients, rolling, sinks
 from op_checks import (
     assert_close,
     check_dtypes,
@@ -59,6 +59,7 @@ def ties(case):
 # ---- the bugs ----------------------------------------------------------------------------------
 
 ATTENTION = "ops.scaled_dot_product_attention"
+SLIDING = "ops.sliding_window_attention"
 BUGS = [
     # sums and products
     ("ops.arithmetic", "unbroadcast(-dy, b_shape)", "unbroadcast(dy, b_shape)", gradient),
@@ -159,21 +160,22 @@ BUGS = [
     (ATTENTION, "ds *= e", "ds = np.multiply(ds, e, out=e)", inputs),
     (ATTENTION, "ds.swapaxes(-1, -2) @ q_block",
      "ds[:, :, :T].swapaxes(-1, -2) @ q_block[:, :, :T]", gradient),
-    (ATTENTION, "keys, e, total, slope in rev", "keys, _, total, slope in rev", gradient),
+    (ATTENTION, "keys, e, total in rev", "keys, _, total in rev", gradient),
     (ATTENTION, "offset = H // G, S - T", "offset = H // G, 0", value),
     (ATTENTION, "start + offset - edge, d", "start + offset - edge + 1, d", value),
     (ATTENTION, "s -= np.maximum(largest, lowest)", "s -= largest", value),
-    (ATTENTION, "offset - window + 1", "offset - window + 2", value),
-    (ATTENTION, "keys > t - window", "keys >= t - window", value),
-    (ATTENTION, "| (keys < sinks)", "", value),
-    (ATTENTION, "(keys <= t) & ", "", value),
-    (ATTENTION, "begin = max(sinks, begin)", "begin = max(0, begin)", value),
-    (ATTENTION, "empty_like if window is None else np.zeros_like", "empty_like", gradient),
-    (ATTENTION, "ds *= slope", "pass", gradient),
-    (ATTENTION, "slope = 1 - s * s", "slope = 1 - s * s * softcap", gradient),
-    (ATTENTION, "ds[..., :sinks] = 0", "pass", gradient),
-    (ATTENTION, "scale, out=dqs_sinks", "1, out=dqs_sinks", gradient),
-    (ATTENTION, "dk[:, :, met] +=", "dk[:, :, met] -=", gradient),
+    (SLIDING, "- window + 1, rows", "- window + 2, rows", value),
+    (SLIDING, "begin > sinks else 0", "begin > 0 else 0", value),
+    (SLIDING, "s > j - window", "s >= j - window", value),
+    (SLIDING, " | (s < sinks)", "", value),
+    (SLIDING, "(s <= j) & ", "", value),
+    (SLIDING, "scale=scale,", "", value),
+    (SLIDING, "[:, None] + S - T", "[:, None]", value),
+    (SLIDING, "first * H *", "first *", value),
+    (SLIDING, "(*rng, start)", "rng", value),
+    (SLIDING, "dk[:, :, keys] += dk_block", "dk[:, :, keys] = dk_block", gradient),
+    (SLIDING, "dv[:, :, keys] += dv_block", "dv[:, :, keys] = dv_block", gradient),
+    (SLIDING, "dy[:, :, rows]", "dy[:, :, : rows.stop - rows.start]", gradient),
     # parts of the model
     ("gpt.mixture", "chosen].softmax()", "chosen] * 0.5", mixture),
     ("gpt.mixture", "chosen].softmax()", "chosen].softmax(axis=0)", mixture),
@@ -188,6 +190,17 @@ BUGS = [
     ("gpt.positions", "(config.window or 0) - 1", "(config.window or 0)", sinks),
     ("gpt.positions", "np.minimum(positions, farthest)", "positions", sinks),
     ("gpt.attention", "q_sinks = F.rope(q, *turn[2:])", "q_sinks = F.rope(q, *turn[:2])", sinks),
+    ("gpt.attention", "F.where(is_sink, zeros, k)", "k", sinks),
+    ("gpt.attention", "[q, q_sinks]", "[q, q]", sinks),
+    ("gpt.cache", "self.sinks) % self.ring", "self.sinks + 1) % self.ring", rolling),
+    ("gpt.cache", "np.where(tokens < self.sinks,", "np.where(tokens < 0,", rolling),
+    ("gpt.cache", "(tokens < self.sinks) | ", "", rolling),
+    ("gpt.cache", "length - self.ring)", "length - self.ring + 2)", rolling),
+    ("gpt.cache", "noted >= 0", "noted > 0", rolling),
+    ("gpt.cache", "self._kept(starts[0] + T)", "self._kept(starts[0] + 1)", rolling),
+    ("gpt.cache", "places <= asked", "places < asked", rolling),
+    ("gpt.cache", "starts) + T, held.shape[3])", "starts), held.shape[3])", rolling),
+    ("gpt.cache", "and not self.config.endless", "", rolling),
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),

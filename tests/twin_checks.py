@@ -120,6 +120,10 @@ CASES = {
     ),
     "attention with dropout": (functools.partial(dropping, first=5), heads(1, 70, 70, 4, 2, 32)),
     "attention with dropout of whole runs": (dropping, heads(1, 64, 96, 2, 1, 32)),
+    "attention with a window": (
+        functools.partial(ops.sliding_window_attention, window=9, sinks=2),
+        heads(1, 70, 75, 4, 2, 32),
+    ),
 }
 LARGE_HEADS = {
     f"{name}, D = {D}": (f, heads(1, 70, 70, 2, 1, D))

@@ -90,11 +90,9 @@ def attention(d: Draw, q: tuple, kv: tuple, mask: tuple = (), **options: Any) ->
     return use(ops.scaled_dot_product_attention, d(*q), d(*kv), d(*kv), **options)
 
 
-def sinks_of(d: Draw, q: tuple, kv: tuple, **options: Any) -> tuple:
-    """Causal attention that asks the first keys with queries of their own."""
-    mask = d.mask(q[-2], kv[-2])
-    arrays = d(*q), d(*kv), d(*kv), mask, d(*q)
-    return use(ops.scaled_dot_product_attention, *arrays, is_causal=True, **options)
+def sliding(d: Draw, q: tuple, kv: tuple, **options: Any) -> tuple:
+    """Attention with a window over arrays of these shapes."""
+    return use(ops.sliding_window_attention, d(*q), d(*kv), d(*kv), **options)
 
 
 TABLE: dict[str, Callable[[Draw], tuple]] = {
@@ -214,24 +212,22 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     "scaled_dot_product_attention, blocks": lambda d: attention(
         d, (1, 2, 2 * BLOCK + 2, 3), (1, 2, 2 * BLOCK + 2, 3), is_causal=True
     ),
-    "scaled_dot_product_attention, softcap": lambda d: attention(
-        d, (2, 3, 5, 4), (2, 3, 7, 4), softcap=0.7
-    ),
-    "scaled_dot_product_attention, window": lambda d: attention(
-        d, (2, 3, 7, 4), (2, 3, 9, 4), is_causal=True, window=3
-    ),
-    "scaled_dot_product_attention, window, blocks": lambda d: attention(
-        d, (1, 2, 2 * BLOCK + 2, 3), (1, 2, 2 * BLOCK + 2, 3), is_causal=True, window=5, sinks=2
-    ),
-    "scaled_dot_product_attention, sinks": lambda d: sinks_of(
-        d, (2, 4, 7, 3), (2, 2, 9, 3), window=3, sinks=2
-    ),
-    "scaled_dot_product_attention, sinks, everything": lambda d: sinks_of(
-        d, (1, 4, BLOCK + 9, 3), (1, 2, BLOCK + 7, 3), window=4, sinks=3, softcap=1.5,
-        dropout_p=0.3, rng=(5, 6), first=8,
+    "scaled_dot_product_attention, wide values": lambda d: use(
+        ops.scaled_dot_product_attention, d(2, 4, 5, 3), d(2, 2, 7, 3), d(2, 2, 7, 5)
     ),
     "scaled_dot_product_attention, everything": lambda d: attention(
         d, (2, 4, BLOCK + 1, 3), (2, 2, BLOCK + 7, 3), mask=(BLOCK + 1, BLOCK + 7),
         is_causal=True, dropout_p=0.3, rng=(5, 6),
+    ),
+    "sliding_window_attention": lambda d: sliding(d, (2, 3, 7, 4), (2, 3, 7, 4), window=3),
+    "sliding_window_attention, sinks": lambda d: sliding(
+        d, (2, 6, 7, 4), (2, 2, 10, 4), window=3, sinks=2, scale=0.8
+    ),
+    "sliding_window_attention, blocks": lambda d: sliding(
+        d, (1, 2, 2 * BLOCK + 2, 3), (1, 2, 2 * BLOCK + 5, 3), window=5
+    ),
+    "sliding_window_attention, everything": lambda d: use(
+        ops.sliding_window_attention, d(2, 4, BLOCK + 7, 3), d(2, 2, BLOCK + 9, 3),
+        d(2, 2, BLOCK + 9, 5), window=4, sinks=3, dropout_p=0.3, rng=(5, 6), first=8,
     ),
 }  # fmt: skip

@@ -90,32 +90,38 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
     rng: Rng = None,
-    window: int | None = None,
-    sinks: int = 0,
-    q_sinks: Tensor | None = None,
-    softcap: float | None = None,
 ) -> Tensor:
-    """Attention of q (B, H, T, D) over k and v (B, G, S, D), G dividing H -> (B, H, T, D).
+    """q (B, H, T, D), k (B, G, S, D) and v (B, G, S, E), G dividing H -> attention, (B, H, T, E).
 
-    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given. window,
-    sinks, q_sinks and softcap: as in tinygpt.ops; a window needs is_causal.
+    attn_mask: boolean, True means attend. Weights are dropped only where an rng is given.
     """
-    if window is not None and not is_causal:
-        raise ValueError("a window reaches back from each query, so it needs is_causal=True")
     options: dict[str, Any] = {"is_causal": is_causal, "scale": scale}
-    if window is not None:
-        options["window"] = window
-    if sinks:
-        options["sinks"] = sinks
-    if softcap is not None:
-        options["softcap"] = softcap
     key = _dropout_key(dropout_p, rng)
     if key is not None:
         weights_per_row = q.shape[1] * q.shape[2] * k.shape[2]
         options |= {"dropout_p": dropout_p, "rng": key.words, "first": key.row * weights_per_row}
-    if q_sinks is not None:  # an input, for it has a gradient
-        return apply(ops.scaled_dot_product_attention, q, k, v, attn_mask, q_sinks, **options)
     return apply(ops.scaled_dot_product_attention, q, k, v, attn_mask=attn_mask, **options)
+
+
+def sliding_window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    sinks: int = 0,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    rng: Rng = None,
+) -> Tensor:
+    """Causal attention over the last `window` keys and the first `sinks`; T is at most S.
+
+    Shapes are those of attention. Weights are dropped only where an rng is given.
+    """
+    options: dict[str, Any] = {"window": window, "sinks": sinks, "scale": scale}
+    key = _dropout_key(dropout_p, rng)
+    if key is not None:
+        options |= {"dropout_p": dropout_p, "rng": key.words, "first": key.row}
+    return apply(ops.sliding_window_attention, q, k, v, **options)
 
 
 def _dropout_key(p: float, rng: Rng) -> Key | None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
+
 from .. import functional as F
 from ..nn import Linear, Module, RMSNorm
 from ..rng import Key
@@ -43,10 +48,22 @@ class Attention(Module):
         mask = None
         if cache is not None:
             k, v, mask = cache.extend(layer, k, v)
-        y = F.scaled_dot_product_attention(
-            q, k, v, mask, config.dropout, is_causal=mask is None, rng=key and key.fold(0),
-            window=window if mask is None else None, sinks=sinks, q_sinks=q_sinks,
-            softcap=config.attn_softcap,
-        )  # fmt: skip
+        if q_sinks is not None:
+            q, k = _ask_sinks_apart(q, q_sinks, k, sinks)
+        scale, rng = 1 / math.sqrt(D), key and key.fold(0)
+        options: dict[str, Any] = {"scale": scale, "dropout_p": config.dropout, "rng": rng}
+        if window is None or mask is not None:
+            y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, **options)
+        else:
+            y = F.sliding_window_attention(q, k, v, window, sinks, **options)
         y = y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
         return F.dropout(self.c_proj(y), config.dropout, key and key.fold(1))
+
+
+def _ask_sinks_apart(q, q_sinks, k, sinks: int) -> tuple[Tensor, Tensor]:
+    """q and k with 2 D features. Sinks have their own in the second half and zeros in the first,
+    other keys the reverse: so sinks meet q_sinks, and the others q."""
+    is_sink = np.arange(k.shape[2], like=k.data)[:, None] < sinks  # (S, 1)
+    zeros = np.zeros_like(k.data)
+    k = F.concatenate([F.where(is_sink, zeros, k), F.where(is_sink, k, zeros)], axis=-1)
+    return F.concatenate([q, q_sinks], axis=-1), k

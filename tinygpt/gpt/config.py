@@ -33,8 +33,8 @@ class GPTConfig:
     Attention. qk_norm: queries and keys at root mean square 1, then, with qk_norm_weight, times
     a learned weight per feature of a head. window: a token sees itself and the window - 1 before it
     (None: all before it), in the layers numbered in window_layers (None: in all of them). sinks:
-    with a window, the first `sinks` tokens stay visible (see positions.py). attn_softcap: scores s
-    become cap tanh(s / cap); logit_softcap: the same for the logits.
+    with a window, the first `sinks` tokens stay visible (see positions.py). logit_softcap: logits z
+    become cap tanh(z / cap).
 
     Mixture of experts. n_expert: feed-forward layers to choose from in each block (None: there is
     one, for all tokens). n_expert_per_token: how many a token takes. balance_weight: how much the
@@ -68,7 +68,6 @@ class GPTConfig:
     window: int | None = None
     window_layers: tuple[int, ...] | None = None
     sinks: int = 0
-    attn_softcap: float | None = None
     logit_softcap: float | None = None
     n_expert: int | None = None
     n_expert_per_token: int = 2
@@ -150,6 +149,15 @@ class GPTConfig:
         """How many tokens a token of this layer sees, itself included; None: all before it."""
         everywhere = self.window_layers is None or layer in self.window_layers
         return self.window if everywhere else None
+
+    @property
+    def endless(self) -> bool:
+        """Whether texts may be longer than block_size: where every layer has a window, no token is
+        further from what it sees than in training, and positions are no table that ends."""
+        if self.window is None or self.position not in ("rope", "none"):
+            return False
+        everywhere = all(self.window_of(layer) is not None for layer in range(self.n_layer))
+        return everywhere and self.sinks + self.window <= self.block_size
 
     @property
     def parameter_count(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -134,7 +135,7 @@ class GPT(Module):
         if ids.ndim != 2:
             raise ValueError(f"ids must have shape (batch, time), not {ids.shape}")
         B, T = ids.shape
-        if max(starts) + T > config.block_size:
+        if max(starts) + T > config.block_size and not config.endless:
             raise ValueError(
                 f"{max(starts) + T} tokens do not fit in block_size={config.block_size}; "
                 "give fewer, or use generate(), which keeps to the newest"
@@ -185,6 +186,10 @@ class GPT(Module):
         ids (B, T), or a list of B prompts. If these are of different lengths, a list of B arrays
         comes back, each as long as it got to be. A prompt among others gets the tokens that it gets
         by itself. stop and rng: see generate.py; all else: see sampling.py.
+
+        Past block_size, the newest half of a block is kept, and grows again. Only an endless model
+        (see GPTConfig.endless) goes on as if there was no block_size, in a cache that stays as it
+        is (see KVCache).
         """
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
         return generate(*self._generation(ids, max_new_tokens, sampling, stop, rng, use_cache))
@@ -211,7 +216,7 @@ class GPT(Module):
             ids = np.atleast_1d(to_numpy(check_ids("ids", ids, V)))
         stop = () if stop is None else to_numpy(check_ids("stop", stop, V)).reshape(-1).tolist()
         cache = KVCache(self.config, len(ids), self.wte.weight.data) if use_cache else None
-        block_size = self.config.block_size
+        block_size = sys.maxsize if self.config.endless else self.config.block_size
         return self._next_logits, ids, max_new_tokens, block_size, sampling, stop, rng, cache
 
     def _next_logits(self, ids: np.ndarray, cache: KVCache | None) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import ops
 from .activations import gelu, gelu_tanh, relu, relu2, silu
-from .attention import scaled_dot_product_attention
+from .attention import scaled_dot_product_attention, sliding_window_attention
 from .cross_entropy import cross_entropy, linear_cross_entropy
 from .dropout import dropout
 from .embedding import embedding
@@ -49,6 +49,7 @@ TWINS: dict[Callable, Callable] = {
     ops.rms_norm: rms_norm,
     ops.scaled_dot_product_attention: scaled_dot_product_attention,
     ops.silu: silu,
+    ops.sliding_window_attention: sliding_window_attention,
 }
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)

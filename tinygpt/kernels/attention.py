@@ -16,18 +16,18 @@ ROWS, THREADS = 64, 128  # of a block, as in the kernels
 
 
 def scaled_dot_product_attention(
-    q, k, v, attn_mask=None, q_sinks=None, is_causal=False, window=None, sinks=0, scale=None,
-    softcap=None, dropout_p=0.0, rng=None, first=0,
-):  # fmt: skip
+    q, k, v, attn_mask=None, is_causal=False, scale=None, dropout_p=0.0, rng=None, first=0
+):
     """The twin of ops.scaled_dot_product_attention. Saves q, k, v, y and a number per query.
 
-    Masks, windows and soft caps are left to the op.
+    Masks, and values of another width than keys, are left to the op.
     """
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
-    more = any(option is not None for option in (attn_mask, q_sinks, window, softcap))
+    more = attn_mask is not None or v.shape[3] != D
     if more or D not in HEAD_SIZES or not stored(*map(for_products, (q, k, v))):
-        options = (is_causal, window, sinks, scale, softcap, dropout_p, rng, first)
-        return _by_the_op((q, k, v, attn_mask, q_sinks), options)
+        options = {"is_causal": is_causal, "scale": scale}
+        options |= {"dropout_p": dropout_p, "rng": rng, "first": first}
+        return _by_the_op(ops.scaled_dot_product_attention, (q, k, v, attn_mask), options)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
     random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
@@ -74,11 +74,16 @@ def scaled_dot_product_attention(
     return y.transpose(0, 2, 1, 3), backward
 
 
-def _by_the_op(inputs, options):
+def sliding_window_attention(q, k, v, **options):
+    """The op, until it has kernels of its own."""
+    return _by_the_op(ops.sliding_window_attention, (q, k, v), options)
+
+
+def _by_the_op(op, inputs, options):
     """The op itself, in float32 where arrays are bfloat16, which it does not know."""
     dtypes = [None if x is None else x.dtype for x in inputs]
     wide = [x.astype("float32") if _is_bfloat16(x) else x for x in inputs]
-    y, backward_of_op = ops.scaled_dot_product_attention(*wide, *options)
+    y, backward_of_op = op(*wide, **options)
 
     def backward(dy):
         gradients = backward_of_op(dy.astype(y.dtype, copy=False))

@@ -24,6 +24,7 @@ from .rms_norm import rms_norm
 from .rope import rope
 from .scaled_dot_product_attention import scaled_dot_product_attention
 from .shapes import concatenate, index, reshape, split, transpose, where
+from .sliding_window_attention import sliding_window_attention
 from .softmax import softmax
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",
+    "sliding_window_attention",
     "softcap",
     "softmax",
     "split",

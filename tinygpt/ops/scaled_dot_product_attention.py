@@ -10,48 +10,40 @@ BLOCK = 64  # queries: few enough to skip most hidden keys, enough for fast prod
 
 
 def scaled_dot_product_attention(
-    q, k, v, attn_mask=None, q_sinks=None, is_causal=False, window=None, sinks=0, scale=None,
-    softcap=None, dropout_p=0.0, rng=None, first=0,
-):  # fmt: skip
+    q, k, v, attn_mask=None, is_causal=False, scale=None, dropout_p=0.0, rng=None, first=0
+):
     """y = softmax(scale q k^T, where allowed) v.
 
-    q (B, H, T, D), k and v (B, G, S, D) -> y (B, H, T, D); each of the G key heads serves R = H / G
-    query heads. T and S at least 1.   Saves scale q, k, v, y and e^scores.
+    q (B, H, T, D), k (B, G, S, D), v (B, G, S, E) -> y (B, H, T, E); each of the G key heads serves
+    R = H / G query heads. T and S at least 1.   Saves scale q, k, v, y and e^scores.
 
-    Causal: query t sees key s if s <= t + S - T, so the last query sees every key; with a window,
-    only the last `window` of those, and the first `sinks` keys. attn_mask broadcasts to
-    (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0.
-
-    q_sinks (B, H, T, D): what asks the first `sinks` keys, in place of q. scale is 1 / sqrt(D)
-    unless given. softcap: a score z becomes softcap tanh(z / softcap). dropout_p, rng and first are
-    those of `dropout`, for the weights.
+    Causal: query t sees key s if s <= t + S - T, so the last query sees every key. attn_mask
+    broadcasts to (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0.
+    scale is 1 / sqrt(D) unless given. dropout_p, rng and first are those of `dropout`, for the
+    weights.
 
     With s = scale q k^T, p = softmax(s), y = p v:
         dv = p^T dy              dp = dy v^T
         ds = p * (dp - delta)    delta_t = sum_j dp_tj p_tj = dy_t . y_t      (softmax's rule)
         dq = scale ds k          dk = scale ds^T q
     With dropout, y = (p * m) v for a mask m: then dp = (dy v^T) * m, and delta is still dy_t . y_t.
-    With a softcap c, s = c tanh(z / c) for a score z, and dz = ds * (1 - (s / c)^2).
     Vaswani et al. 2017, arXiv:1706.03762, eq. 1; delta: Dao et al. 2022, arXiv:2205.14135, B.2.
 
-    Queries go in blocks. A causal block meets only the keys that it may see: half the work, and
-    with a window, work that grows with T * window.
+    Queries go in blocks. A causal block meets only the keys that it may see: half the work.
     """
-    (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
+    (B, H, T, D), (G, S, E) = q.shape, v.shape[1:]
     R, offset = H // G, S - T  # query 0 stands where key `offset` stands
     scale = 1 / math.sqrt(D) if scale is None else scale
     lowest = float(np.finfo(q.dtype).min)
     ones = np.ones((S, 1), q.dtype, like=q)
 
     # Query heads that share keys are grouped: in a product they are only more rows, R * n of them.
-    y = np.empty_like(q)
-    qs, ys = (q * scale).reshape(B, G, R, T, D), y.reshape(B, G, R, T, D)
+    y = np.empty_like(q, shape=(B, H, T, E))
+    qs, ys = (q * scale).reshape(B, G, R, T, D), y.reshape(B, G, R, T, E)
     kT = k.swapaxes(-1, -2)  # (B, G, D, S)
     if T > 1:
         kT = kT.copy()  # contiguous: small products like it
     is_causal = is_causal and T > 1  # one query is the last, and sees every key
-    if q_sinks is not None:
-        qs_sinks = (q_sinks * scale).reshape(B, G, R, T, D)
     if attn_mask is not None:
         attn_mask = np.broadcast_to(attn_mask, (B, H, T, S)).reshape(B, G, R, T, S)
     if dropout_p:
@@ -65,31 +57,15 @@ def scaled_dot_product_attention(
         p *= 1 / (1 - dropout_p)
         return p
 
-    saved = []  # for each block of queries: rows, keys, e^scores, their sums, softcap's slope
+    saved = []  # for each block of queries: rows, keys, e^scores and their sums
     for start in range(0, T, BLOCK):
         stop = min(start + BLOCK, T)
         seen = max(1, min(stop + offset, S)) if is_causal else S
         rows, keys, n = slice(start, stop), slice(0, seen), stop - start
-        if window is not None:
-            keys = _keys_in_sight(start + offset - window + 1, seen, sinks, like=q)
-            seen = len(keys)
 
         s = qs[:, :, :, rows].reshape(B, G, R * n, D) @ kT[..., keys]  # (B, G, R * n, seen)
-        if q_sinks is not None:
-            q_block = qs_sinks[:, :, :, rows].reshape(B, G, R * n, D)
-            s[..., :sinks] = q_block @ kT[..., : min(sinks, seen)]
-        slope = None
-        if softcap is not None:
-            s /= softcap
-            np.tanh(s, out=s)
-            slope = 1 - s * s
-            s *= softcap
         s = s.reshape(B, G, R, n, seen)
-        if window is not None:
-            t = np.arange(start + offset, stop + offset, like=q)[:, None]
-            allowed = (keys <= t) & ((keys > t - window) | (keys < sinks))
-            s += np.where(allowed, 0.0, -math.inf).astype(q.dtype)
-        elif is_causal:
+        if is_causal:
             edge = max(0, start + offset)  # every query of the block sees the keys before this one
             allowed = np.tri(n, seen - edge, start + offset - edge, dtype=bool, like=q)
             s[..., edge:] += np.where(allowed, 0.0, -math.inf).astype(q.dtype)
@@ -100,59 +76,34 @@ def scaled_dot_product_attention(
         largest = np.take_along_axis(s, s.argmax(axis=-1)[..., None], axis=-1)
         s -= np.maximum(largest, lowest)
         e = np.exp(s, out=s).reshape(B, G, R * n, seen)
-        total = np.maximum(e @ ones[:seen], 1)  # (B, G, R * n, 1); at least e^0 where a key is seen
-        weighted = (drop(e, rows, keys) @ v[:, :, keys]).reshape(B, G, R, n, D)
+        total = np.maximum(e @ ones[keys], 1)  # (B, G, R * n, 1); at least e^0 where a key is seen
+        weighted = (drop(e, rows, keys) @ v[:, :, keys]).reshape(B, G, R, n, E)
         np.divide(weighted, total.reshape(B, G, R, n, 1), out=ys[:, :, :, rows])
-        saved.append((rows, keys, e, total, slope))
+        saved.append((rows, keys, e, total))
 
     def backward(dy):
-        empty_like = np.empty_like if window is None else np.zeros_like
-        dqs, dk, dv = np.empty_like(qs), empty_like(k), empty_like(v)
-        dqs_sinks = None if q_sinks is None else np.empty_like(qs)
-        dys = dy.reshape(B, G, R, T, D)
-        vT = v.swapaxes(-1, -2).copy()  # (B, G, D, S)
-        for rows, keys, e, total, slope in reversed(saved):
-            tall = (*e.shape[:3], D)  # (B, G, R * n, D)
-            dy_block = dys[:, :, :, rows].reshape(tall)
-            y_block = ys[:, :, :, rows].reshape(tall)
-            q_block = qs[:, :, :, rows].reshape(tall)
+        dqs, dk, dv = np.empty_like(qs), np.empty_like(k), np.empty_like(v)
+        dys = dy.reshape(B, G, R, T, E)
+        vT = v.swapaxes(-1, -2).copy()  # (B, G, E, S)
+        for rows, keys, e, total in reversed(saved):
+            tall = e.shape[:3]  # (B, G, R * n)
+            dy_block = dys[:, :, :, rows].reshape(*tall, E)
+            y_block = ys[:, :, :, rows].reshape(*tall, E)
+            q_block = qs[:, :, :, rows].reshape(*tall, D)
             dy_over = dy_block / total  # y = e v / total: e and dy / total make p and dy
-            delta = (dy_over * y_block) @ ones[:1].repeat(D, 0)
+            delta = (dy_over * y_block) @ ones[:1].repeat(E, 0)
             ds = drop(dy_over @ vT[..., keys], rows, keys)
             ds -= delta
             ds *= e
-            if slope is not None:
-                ds *= slope
-            if q_sinks is not None:
-                ds_sinks = ds[..., :sinks].copy()  # (B, G, R * n, sinks that the block sees)
-                ds[..., :sinks] = 0  # they did not meet q
             dk_block = ds.swapaxes(-1, -2) @ q_block
             dv_block = drop(e, rows, keys).swapaxes(-1, -2) @ dy_over
-            if rows.stop == T and window is None:  # the last block comes first, and meets every key
+            if rows.stop == T:  # the last block comes first, and meets every key
                 dk[...], dv[...] = dk_block, dv_block
             else:
                 dk[:, :, keys] += dk_block
                 dv[:, :, keys] += dv_block
             dq_block = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
             np.multiply(dq_block, scale, out=dqs[:, :, :, rows])
-            if q_sinks is not None:
-                met = slice(0, ds_sinks.shape[-1])
-                dq_block = (ds_sinks @ k[:, :, met]).reshape(B, G, R, -1, D)
-                np.multiply(dq_block, scale, out=dqs_sinks[:, :, :, rows])
-                q_block = qs_sinks[:, :, :, rows].reshape(tall)
-                dk[:, :, met] += ds_sinks.swapaxes(-1, -2) @ q_block
-        if q_sinks is None:
-            return dqs.reshape(B, H, T, D), dk, dv
-        return dqs.reshape(B, H, T, D), dk, dv, None, dqs_sinks.reshape(B, H, T, D)
+        return dqs.reshape(B, H, T, D), dk, dv
 
     return y, backward
-
-
-def _keys_in_sight(begin, end, sinks, like):
-    """The numbers of the keys from begin to end, and of the first `sinks` before them."""
-    begin = max(sinks, begin)
-    first, near = (
-        np.arange(min(sinks, end), like=like),
-        np.arange(begin, max(begin, end), like=like),
-    )
-    return np.concatenate([first, near])
