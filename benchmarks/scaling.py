@@ -19,7 +19,7 @@ import numpy as np
 from train_step import tinygpt_step
 
 from tinygpt import GPTConfig
-from tinygpt.ops.scaled_dot_product_attention import BLOCK
+from tinygpt.memory import keys_met
 
 START = GPTConfig(65, 128, n_layer=2, n_head=2, n_embd=64, bias=False)
 START_BATCH = 8
@@ -43,9 +43,9 @@ def flops(config: GPTConfig, B: int) -> int:
     T, C, H, D = config.block_size, config.n_embd, config.n_head, config.head_size
     per_token = config.n_layer * (C * 3 * C + C * C + 2 * C * config.inner_size)
     per_token += C * config.vocab_size
-    met = sum(min(BLOCK, T - start) * min(start + BLOCK, T) for start in range(0, T, BLOCK))
+    met, _ = keys_met(T, config.window, config.sinks)  # per query, on average
     # Linear layers: y, dx and dw. Attention: q k^T and p v; p^T dy, dy v^T, ds k and ds^T q.
-    return 2 * B * (3 * T * per_token + 6 * config.n_layer * H * D * met)
+    return round(2 * B * T * (3 * per_token + 6 * config.n_layer * H * D * met))
 
 
 def slope(costs: list[float], sizes: list[int]) -> float:
