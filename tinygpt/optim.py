@@ -302,21 +302,17 @@ def orthogonal(u: Any) -> Any:
 
     Five rounds of s -> a s + b s^3 + c s^5 on the singular values, as matrix products
     (Newton-Schulz):
-        x = a x + (b (x x^T) + c (x x^T)^2) x
+        x = (a + (b + c x x^T) x x^T) x
     with Jordan's coefficients, which lift small values fastest and do not settle.
     """
     if u.shape[0] > u.shape[1]:
         return orthogonal(u.T).T
     a, b, c = 3.4445, -4.7750, 2.0315
     x = u / (np.sqrt((u * u).sum()) + 1e-7)  # now every singular value is at most 1
+    one = np.eye(len(x), dtype=x.dtype, like=x)
     for _ in range(5):
         xx = x @ x.T
-        p = xx @ xx
-        p *= c
-        p += b * xx
-        px = p @ x
-        x *= a
-        x += px
+        x = (a * one + (b * one + c * xx) @ xx) @ x  # xx is the smaller side: few passes over x
     return x
 
 
