@@ -6,8 +6,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 # Functions that CuPy has too, with the same arguments. Add to them what CuPy's documentation lists.
 FUNCTIONS = [
     "arange", "asarray", "bincount", "broadcast_to", "clip", "concatenate", "cumsum", "einsum",
-    "empty", "empty_like", "expand_dims", "eye", "full", "full_like", "max", "mean", "min", "moveaxis",
-    "ndim", "ones", "ones_like", "prod", "repeat", "reshape", "shape", "size", "sort",
+    "empty", "empty_like", "expand_dims", "eye", "full", "full_like", "max", "mean", "min",
+    "moveaxis", "ndim", "ones", "ones_like", "prod", "repeat", "reshape", "shape", "size", "sort",
     "squeeze", "stack", "sum", "swapaxes", "take_along_axis", "transpose", "tri", "tril",
     "triu", "unique", "where", "zeros", "zeros_like",
 ]  # fmt: skip
