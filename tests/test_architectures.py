@@ -35,7 +35,10 @@ every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 # ---- for every option ---------------------------------------------------------------------------
 
 
-@every_option
+MIXTURE = {"n_expert": 4, "n_expert_per_token": 2, "activation": "swiglu", "position": "rope"}
+
+
+@pytest.mark.parametrize("options", [*OPTIONS.values(), MIXTURE], ids=[*OPTIONS, "mixture"])
 def test_the_cache_changes_nothing(options):
     """Token for token, past block_size, in prompts of one length and of several."""
     model = small_gpt(**options, block_size=11)
