@@ -110,7 +110,10 @@ def test_generation_leaves_the_model_as_it_was():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1, 2], 3), r"ids must have shape \(batch, time\), not \(2,\); for one, use ids\[None\]"),
+        (
+            ([1, 2], 3),
+            r"not \(2,\); for one prompt, use \[ids\]",
+        ),
         (([[]], 3), "ids"),
         (([[11]], 3), "ids holds 11"),
         (([[1]], -1), "max_new_tokens must be at least 0, not -1"),

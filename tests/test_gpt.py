@@ -101,6 +101,7 @@ LLAMA3 = {
         ({"logit_softcap": 0.0}, "logit_softcap must be above 0, not 0.0"),
         ({"logit_softcap": "30"}, "logit_softcap must be a number, not '30'"),
         ({"n_expert": 1}, "n_expert_per_token=2 is more than n_expert=1"),
+        ({"norm_eps": 1e300}, "norm_eps must be above 0 and below 1e\\+30, not 1e\\+300"),
         ({"balance_weight": -0.1}, "balance_weight must be at least 0, not -0.1"),
     ],
 )

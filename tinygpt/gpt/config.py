@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -178,6 +177,7 @@ class GPTConfig:
 
 LEAST = {"sinks": 0}  # of whole numbers; the others start at 1
 FROM_ZERO = {"balance_weight"}  # of numbers; the others are above 0
+TOO_LARGE = 1e30  # for float32 to compute with
 
 
 @functools.cache
@@ -200,8 +200,9 @@ def _not_a(kind: Any, name: str, value: Any) -> str:
         right, wanted = 0 <= value < 1, "at least 0 and below 1"
     elif kind is float:
         from_zero = name in FROM_ZERO
-        right = 0 < value < math.inf or (from_zero and value == 0)
+        right = 0 < value < TOO_LARGE or (from_zero and value == 0)
         wanted = "at least 0" if from_zero else "above 0"
+        wanted += f" and below {TOO_LARGE:g}" if value >= TOO_LARGE else ""
     elif get_origin(kind) is Literal:
         allowed = get_args(kind)
         right, wanted = value in allowed, f"one of {allowed}"
