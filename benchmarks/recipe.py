@@ -32,8 +32,10 @@ def settings_of(recipe: str, preset: str) -> dict[str, Any]:
     pairs = [word.partition("=") for word in recipe.split()]
     known = {*script.PRESETS["default"], *script.MODEL_FIELDS}
     for name, _, value in pairs:
-        if name not in known or not value:
-            raise ValueError(f"a recipe is NAME=VALUE NAME=VALUE ..., which {name}={value} is not")
+        if name not in known:
+            raise ValueError(f"a recipe has no {name}; there are {', '.join(sorted(known))}")
+        if not value:
+            raise ValueError(f"a recipe is NAME=VALUE NAME=VALUE ..., and {name} has no value")
     changes = {name: value for name, _, value in pairs}
     return script.fresh_settings({"preset": preset} | {k: _value(v) for k, v in changes.items()})
 
