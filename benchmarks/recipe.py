@@ -13,18 +13,10 @@ from __future__ import annotations
 import argparse
 import ast
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from tinygpt import GPT, GPTConfig, accumulate_gradients, data, evaluate
-from tinygpt.optim import warmup_cosine
-from tinygpt.tokenizers import Char
-
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
-
-import train_shakespeare as script  # noqa: E402
+from time_to_loss import script, training
 
 
 def settings_of(recipe: str, preset: str) -> dict[str, Any]:
@@ -47,27 +39,15 @@ def _value(word: str) -> Any:
         return word
 
 
-def train(settings: dict[str, Any], steps: int, text: str) -> tuple[float, float]:
+def train(settings: dict[str, Any], steps: int) -> tuple[float, float]:
     """-> validation loss after `steps` planned steps, seconds of a median step."""
-    tokenizer = Char.train(text)
-    train_tokens, val_tokens = data.split(tokenizer.encode_array(text))
-    config = GPTConfig(vocab_size=tokenizer.vocab_size, **script.model_options(settings))
-    model = GPT(config, rng=settings["seed"])
-    optimizer = script.make_optimizer(model, settings)
-    loader = data.Loader(
-        train_tokens, config.block_size, settings["batch_size"], seed=settings["seed"]
-    )
+    _, step, val_loss = training(settings | {"steps": steps})
     seconds = []
-    for step in range(steps):
+    for number in range(steps):
         before = time.perf_counter()
-        ids, targets = next(loader)
-        accumulate_gradients(model.loss, ids, targets, rng=(settings["seed"], step))
-        optimizer.clip_grad_norm(settings["clip"])
-        optimizer.step(warmup_cosine(step, steps, settings["warmup"], settings["final_lr"]))
-        optimizer.zero_grad()
+        step(number)
         seconds.append(time.perf_counter() - before)
-    windows = data.windows(val_tokens, config.block_size)
-    return float(evaluate(model.loss, *windows)), statistics.median(seconds)
+    return val_loss(), statistics.median(seconds)
 
 
 def main() -> None:
@@ -81,13 +61,12 @@ def main() -> None:
         recipes = {recipe: settings_of(recipe, options.preset) for recipe in options.recipes}
     except ValueError as error:
         parser.error(str(error))
-    text = data.shakespeare()
     print(f"{options.preset}, {options.steps} steps, seeds {options.seeds}")
     print(f"{'loss':>7} {'spread':>7} {'ms/step':>8} {'seconds':>8}  changes", flush=True)
     for recipe, settings in recipes.items():
         losses, steps = [], []
         for seed in options.seeds:
-            loss, seconds = train(settings | {"seed": seed}, options.steps, text)
+            loss, seconds = train(settings | {"seed": seed}, options.steps)
             losses.append(loss)
             steps.append(seconds)
         step = statistics.median(steps)

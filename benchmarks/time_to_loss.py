@@ -33,16 +33,19 @@ from tinygpt.tokenizers import Char  # noqa: E402
 Contestant = tuple[int, Callable[[int], None], Callable[[], float]]  # steps, a step, val_loss
 
 
-def prepare(preset: str, seed: int, steps: int | None) -> tuple[dict, GPTConfig, Any, Any]:
-    """-> settings, config, loader, (validation ids, targets)"""
+def settings_of(preset: str, seed: int, steps: int | None) -> dict[str, Any]:
     settings = script.fresh_settings({"preset": preset, "seed": seed})
-    settings["steps"] = steps or settings["steps"]
+    return settings | {"steps": steps or settings["steps"]}
+
+
+def prepare(settings: dict[str, Any]) -> tuple[GPTConfig, Any, Any]:
+    """-> config, loader, (validation ids, targets)"""
     text = data.shakespeare()
     tokenizer = Char.train(text)
     train_tokens, val_tokens = data.split(tokenizer.encode_array(text))
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **script.model_options(settings))
-    loader = data.Loader(train_tokens, config.block_size, settings["batch_size"], seed=seed)
-    return settings, config, loader, data.windows(val_tokens, config.block_size)
+    loader = data.Loader(train_tokens, config.block_size, settings["batch_size"], settings["seed"])
+    return config, loader, data.windows(val_tokens, config.block_size)
 
 
 def rate(settings: dict, step: int) -> float:
@@ -52,12 +55,17 @@ def rate(settings: dict, step: int) -> float:
 
 
 def tinygpt_run(seed: int, steps: int | None) -> Contestant:
-    settings, config, loader, validation = prepare("default", seed, steps)
-    model = GPT(config, rng=seed)
+    return training(settings_of("default", seed, steps))
+
+
+def training(settings: dict[str, Any]) -> Contestant:
+    """What examples/train_shakespeare.py does with these settings, step by step."""
+    config, loader, validation = prepare(settings)
+    model = GPT(config, rng=settings["seed"])
     optimizer = script.make_optimizer(model, settings)
 
     def step(number: int) -> None:
-        accumulate_gradients(model.loss, *next(loader), rng=(seed, number))
+        accumulate_gradients(model.loss, *next(loader), rng=(settings["seed"], number))
         optimizer.clip_grad_norm(settings["clip"])
         optimizer.step(rate(settings, number))
         optimizer.zero_grad()
@@ -69,7 +77,8 @@ def torch_run(seed: int, steps: int | None) -> Contestant:
     import torch
     from torch_gpt import TorchGPT
 
-    settings, config, loader, validation = prepare("nanogpt-cpu", seed, steps)
+    settings = settings_of("nanogpt-cpu", seed, steps)
+    config, loader, validation = prepare(settings)
     torch.set_num_threads(threads())
     torch.manual_seed(seed)
     model = TorchGPT(config)
