@@ -11,7 +11,7 @@ from tinygpt.vjp import is_float
 
 # The largest error of a result, over its size, as root mean squares. bf16 rounds at 2^-9, and not
 # only what comes out: attention's weights and logits too.
-TOLERANCE = {"float32": 1e-6, "bfloat16": 1e-2}
+TOLERANCE = {"float32": 1e-6, "bfloat16": 1e-2, "float16": 1e-3}
 
 
 def stored_as(dtype):

@@ -9,20 +9,10 @@ from emulation import GPUArray
 from training_script import TINY, assert_same_end, load_script, write_text
 from twin_checks import relative_error, stored_as
 
-from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, backend, kernels
+from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, kernels
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import PRECISIONS, precision
 from tinygpt.kernels.launch import FOLDER
-
-
-@pytest.fixture
-def cuda(device, monkeypatch):
-    """The device "cuda" is the one that `device` stands for."""
-    if device.emulated:
-        stand_in = type("cupy", (), {"asarray": staticmethod(device.array)})
-        monkeypatch.setattr(backend, "cupy", lambda: stand_in)
-    return device
-
 
 CONFIGS = {
     "GPT-2": {"activation": "gelu_tanh", "dropout": 0.2},

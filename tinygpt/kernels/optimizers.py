@@ -20,13 +20,15 @@ def adamw(w, m, v, g, b1, b2, root, eps, step, shrink, norm=None, copy=None):
     launch("adamw.cu", "adamw", w if copy is None else copy, (ceil(n, 256),), (256,), arguments)
 
 
-def clip(g, max_norm):
+def clip(g, max_norm, scale=None):
     """Scale g (n,) in place to a norm of at most max_norm, or to 0 where its norm is not finite.
+
+    scale: a 0-d array, by which g is divided first.
 
     Returns the norm before, a 0-d array on the GPU, for which nothing has waited.
     """
     norm = np.empty((), "float32", like=g)
-    arguments = (g, norm, square_sum(g), float(max_norm), g.size)
+    arguments = (g, norm, square_sum(g), scale, float(max_norm), g.size)
     launch("clip.cu", "clip", g, (ceil(g.size, 256),), (256,), arguments)
     return norm
 
