@@ -21,8 +21,9 @@ from .launch import has_kernels
 from .linear import linear
 from .loss_scale import LossScale
 from .norms import layer_norm, rms_norm
-from .optimizers import adamw, clip, square_sum
+from .optimizers import adamw, clip
 from .precision import PRECISIONS, copy_for_products, precision
+from .sums import square_sum
 
 __all__ = [
     "PRECISIONS",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import ops
 from .gemm import product
 from .launch import stored
 from .precision import for_products
+from .sums import column_sums
 
 
 def linear(x, w, b=None):
@@ -24,9 +23,6 @@ def linear(x, w, b=None):
         dy = dy.reshape(-1, dy.shape[-1]).astype(rows.dtype, copy=False)
         dx = product(dy, w.T, dtypes[0]).reshape(shape) if needs[0] else None
         dw = product(rows.T, dy, dtypes[1]) if needs[1] else None
-        if b is None:
-            return dx, dw, None
-        ones = np.ones((1, len(dy)), dy.dtype, like=dy)
-        return dx, dw, product(ones, dy, b.dtype)[0]
+        return dx, dw, None if b is None else column_sums(dy, b)
 
     return y.reshape(*shape[:-1], w.shape[1]), backward
