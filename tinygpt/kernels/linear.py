@@ -17,7 +17,7 @@ def linear(x, w, b=None):
     rows, w = for_products(x.reshape(-1, shape[-1])), for_products(w)
     y = product(rows, w, rows.dtype)  # (R, N)
     if b is not None:
-        y += b.astype(y.dtype, copy=False)
+        y += for_products(b).astype(y.dtype, copy=False)
 
     def backward(dy, needs=(True, True, True)):
         dy = dy.reshape(-1, dy.shape[-1]).astype(rows.dtype, copy=False)
