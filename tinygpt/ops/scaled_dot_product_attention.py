@@ -73,8 +73,9 @@ def scaled_dot_product_attention(
             s = np.where(attn_mask[:, :, :, rows, keys], s, -math.inf)
 
         # argmax, because max is slow on rows this short. Finite also where nothing is seen.
-        largest = np.take_along_axis(s, s.argmax(axis=-1)[..., None], axis=-1)
-        s -= np.maximum(largest, lowest)
+        s = s.reshape(-1, seen)
+        largest = s[np.arange(len(s), like=s), s.argmax(axis=-1)]
+        s -= np.maximum(largest, lowest)[:, None]
         e = np.exp(s, out=s).reshape(B, G, R * n, seen)
         total = np.maximum(e @ ones[keys], 1)  # (B, G, R * n, 1); at least e^0 where a key is seen
         weighted = (drop(e, rows, keys) @ v[:, :, keys]).reshape(B, G, R, n, E)
