@@ -5,7 +5,7 @@ A row names the file, the line as it is, the line with the bug, and the check th
 
 import numpy as np
 import pytest
-from model_checks import llama3_scaling, mixture, mixture_gradients, rolling, sinks
+from model_checks import growing, llama3_scaling, mixture, mixture_gradients, rolling, sinks
 from op_checks import (
     assert_close,
     check_dtypes,
@@ -200,7 +200,9 @@ BUGS = [
     ("gpt.cache", "self._kept(starts[0] + T)", "self._kept(starts[0] + 1)", rolling),
     ("gpt.cache", "places <= asked", "places < asked", rolling),
     ("gpt.cache", "starts) + T, held.shape[3])", "starts), held.shape[3])", rolling),
-    ("gpt.cache", "and not self.config.endless", "", rolling),
+    ("gpt.cache", "is not None and not self.config.endless", "is not None", rolling),
+    ("gpt.cache", "stop = starts[0] + T", "stop = T", growing),
+    ("gpt.cache", "= k.data, v.data", "= v.data, k.data", growing),
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),
