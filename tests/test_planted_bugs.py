@@ -149,10 +149,10 @@ BUGS = [
     ("ops.rope", "y1 -= x2 * sin", "y1 -= y2 * sin", value),
     # attention
     (ATTENTION, "1 / math.sqrt(D)", "1", value),
-    (ATTENTION, "np.multiply(kT, scale", "np.multiply(kT, 1", value),
+    (ATTENTION, "_times(scale, kT)", "_times(1, kT)", value),
     (ATTENTION, "qs = qs * scale", "pass", value),
     (ATTENTION, "qs = q.reshape(B, G, R, T, D)\n        vT", "vT", gradient),
-    (ATTENTION, "multiply(v.swapaxes(-1, -2), scale", "multiply(v.swapaxes(-1, -2), 1", gradient),
+    (ATTENTION, "_times(scale, v.", "_times(1, v.", gradient),
     (ATTENTION, "ds.swapaxes(-1, -2) @", "ds.swapaxes(-1, -2) * scale @", gradient),
     (ATTENTION, "ds -= (dy_block * y_block)", "ds -= 0 * y_block", gradient),
     (ATTENTION, "(scale * ones[:1]", "(ones[:1]", gradient),

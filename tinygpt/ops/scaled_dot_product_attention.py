@@ -42,7 +42,7 @@ def scaled_dot_product_attention(
     qs, ys = q.reshape(B, G, R, T, D), y.reshape(B, G, R, T, E)
     kT = k.swapaxes(-1, -2)  # (B, G, D, S)
     if T > 1:
-        kT = np.multiply(kT, scale, order="C")  # contiguous: small products like it
+        kT = _times(scale, kT)
     else:
         qs = qs * scale  # one query: less than all keys
     is_causal = is_causal and T > 1  # one query is the last, and sees every key
@@ -70,7 +70,7 @@ def scaled_dot_product_attention(
         if is_causal:
             edge = max(0, start + offset)  # every query of the block sees the keys before this one
             allowed = np.tri(n, seen - edge, start + offset - edge, dtype=bool, like=q)
-            s[..., edge:] += np.where(allowed, q.dtype.type(0), q.dtype.type(-math.inf))
+            s[..., edge:] += np.where(allowed, 0.0, -math.inf).astype(q.dtype)
         if attn_mask is not None:
             s = np.where(attn_mask[:, :, :, rows, keys], s, -math.inf)
 
@@ -87,7 +87,7 @@ def scaled_dot_product_attention(
         dq = np.empty_like(q)
         dqs, dys = dq.reshape(B, G, R, T, D), dy.reshape(B, G, R, T, E)
         qs = q.reshape(B, G, R, T, D)
-        vT = np.multiply(v.swapaxes(-1, -2), scale, order="C")  # (B, G, E, S)
+        vT = _times(scale, v.swapaxes(-1, -2))  # (B, G, E, S)
         for rows, keys, p in reversed(saved):
             tall = p.shape[:3]  # (B, G, R * n)
             dy_block = dys[:, :, :, rows].reshape(*tall, E)
@@ -107,3 +107,8 @@ def scaled_dot_product_attention(
         return dq, dk, dv
 
     return y, backward
+
+
+def _times(scale, a):
+    """scale * a, contiguous: small products like it."""
+    return np.multiply(a, scale, out=np.empty_like(a, order="C"))
