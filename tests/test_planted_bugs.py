@@ -83,7 +83,7 @@ BUGS = [
     ("ops.pointwise", "dy * y * (1 - y)", "dy * (1 - y)", gradient),
     ("ops.pointwise", "y > 0", "y >= 0", gradient),
     ("ops.pointwise", "dx *= 2", "dx *= 1", gradient),
-    ("ops.pointwise", "s + y * (1 - s)", "s + s * (1 - s)", gradient),
+    ("ops.pointwise", "dx *= y\n", "dx *= s\n", gradient),
     ("ops.pointwise", "1 - share * share", "1 - y * y", gradient),
     ("ops.pointwise", "y = y * cap", "pass", value),
     ("ops.pointwise", "return (dy * y,)", "return (np.multiply(dy, y, out=dy),)", gradient),
