@@ -18,7 +18,7 @@ def combinations():
         quick = "sm_90" if program.scalar == "bf16" else ("sm_80", "sm_100")[i % 2]
         heavy = program.file == "attention.cu" and program.scalar == "float"
         for architecture in ARCHITECTURES:
-            slow = architecture != quick or (heavy and dict(program.constants)["D"] != 64)
+            slow = architecture != quick or (heavy and dict(program.constants)["D"] != 32)
             slow |= program.scalar == "f16" and program.file != "gelu.cu"  # as bf16 but for words
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(
