@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from twin_checks import relative_error, stored_as
 
-from tinygpt import GPT, AdamW, GPTConfig, Muon, Tensor
+from tinygpt import GPT, AdamW, GPTConfig, Muon, Tensor, kernels, ops
 from tinygpt import functional as F
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import LossScale, copy_for_products, precision
@@ -114,8 +114,10 @@ def test_what_products_and_norms_keep(cuda):
         y = F.linear(x, w)
         assert y.dtype == bfloat16
         assert (x + y).dtype == "float32"
-        assert F.layer_norm(x, w[0]).dtype == "float32"
-        y.sum().backward()
+        assert F.layer_norm(x, w[0]).dtype == F.rms_norm(x, w[0]).dtype == bfloat16
+        dropped, backward = kernels.twin(ops.dropout, [y.data])(y.data, 0.5, (1,))
+        assert dropped.dtype == backward(x.data)[0].dtype == bfloat16
+        (F.layer_norm(x, w[0]).sum() + y.sum()).backward()
     assert x.grad.dtype == w.grad.dtype == "float32"
     assert type(w.grad) is type(w.data)
 
