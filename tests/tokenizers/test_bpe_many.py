@@ -9,11 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers_strings import REAL, any_text
 
-from tinygpt.tokenizers import BPE, bpe, bpe_many, bpe_textbook
-from tinygpt.tokenizers.bpe_many import Merger, in_a_row
+from tinygpt.tokenizers import BPE, bpe, bpe_many, bpe_textbook, word_numbers
+from tinygpt.tokenizers.bpe_many import Merger
 from tinygpt.tokenizers.bpe_train import learn_merges
 from tinygpt.tokenizers.numbering import Numbering
 from tinygpt.tokenizers.patterns import NAMED
+from tinygpt.tokenizers.word_numbers import in_a_row
 
 SCRIPTS = (
     "съешь же ещё этих мягких 世界你好世界我们大家 สวัสดีชาวโลก नमस्ते दुनिया שלום عالم "
@@ -110,6 +111,7 @@ def test_blocks_and_the_bound_on_what_is_remembered(tokenizer, monkeypatch, numb
     monkeypatch.setattr(bpe, "LONG", 0)
     monkeypatch.setattr(bpe, "BLOCK", block)
     monkeypatch.setattr(bpe_many, "BLOCK", 30)
+    monkeypatch.setattr(word_numbers, "BLOCK", 30)
     monkeypatch.setattr(bpe_many, "NUMBERS", 30 + 2 * bpe_many.LONGEST + numbers)
     fresh = BPE(tokenizer.tokens, tokenizer.merges, tokenizer.pattern)
     text = REAL + SCRIPTS + "a" * 500 + REAL

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
@@ -25,7 +26,8 @@ from .pairs import NONE, Pair
 from .patterns import NAMED, beginner, compiled, cut_of, splitter
 from .steps.template import Template
 from .tokenizer import Tokenizer, special_pattern
-from .words import Source, Split, count_words, whole_words
+from .word_numbers import WordCounter
+from .words import Count, Source, Split, count_words, whole_words
 
 LONG = 3000  # characters from which on it is quicker to deal with all words of a text at once
 BLOCK = 1 << 20  # characters of a text dealt with at a time
@@ -130,11 +132,10 @@ class BPE(Tokenizer):
             pattern,
             special_tokens,
             cut=cut_of(pattern, special_tokens),
+            make_count=counts_around,
             processes=processes,
             progress=progress,
         )
-        for token in special_tokens:
-            words.pop(token, None)
         check_pattern(pattern, words)
         merges = learn_merges(words, n_merges, min_frequency, progress)
         if len(merges) < n_merges and min_frequency == 1:
@@ -250,6 +251,24 @@ def words_around(pattern: str, special_tokens: Collection[str]) -> Split:
         return words
 
     return split_around
+
+
+def counts_around(pattern: str, special_tokens: Collection[str]) -> Count:
+    """The function that counts the words of a text between special tokens."""
+    split, begins_of = splitter(pattern), beginner(pattern)
+    special = special_pattern(special_tokens)
+    counter = WordCounter()
+
+    def count(text: str) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for part in special.split(text)[::2]:
+            if len(part) < LONG:
+                counts.update(split(part))
+            else:
+                counts.update(counter.count(part, begins_of(part)))
+        return counts
+
+    return count
 
 
 def apply_merges(

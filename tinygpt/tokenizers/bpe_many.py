@@ -12,14 +12,10 @@ import numpy as np
 
 from .numbering import Numbering
 from .pairs import Pair
+from .word_numbers import BLOCK, LONGEST, in_a_row, in_blocks, of_text, one_of_each, word_numbers
 
-BLOCK = 1 << 18  # bytes dealt with at a time
-NUMBERS = 1 << 19  # for the words that are remembered: at most some 30 MB
-LONGEST = 64  # bytes of a word that is remembered, and merged together with others
+NUMBERS = 2 * BLOCK  # for the words that are remembered: at most some 30 MB
 NEVER = 1 << 24  # the rank of a pair that is not merged
-
-PAD = b"\xff" * 8  # after a text: bytes that UTF-8 does not have
-AFTER = np.array([(1 << 64) - (1 << 8 * size) for size in range(8)] + [0], np.uint64)
 
 
 class ManyWords:
@@ -56,32 +52,25 @@ class ManyWords:
         self.count[0] = 1  # number 0 is no word's
         self.ids = np.array([0, *self.whole.values()], self.dtype)
         letters, starts = in_a_row(list(self.whole))
-        numbers = self.numbers(letters, starts)
+        numbers = word_numbers(self.numbering, letters, starts)
         self.first[numbers] = np.arange(1, len(numbers) + 1)
         self.count[numbers] = 1
 
     def encode(self, text: str, begins: np.ndarray) -> bytes:
         """begins: of each character, whether a word begins with it.   -> ids, as bytes."""
-        letters = np.frombuffer(text.encode("utf-8") + PAD, np.uint8)
-        size = len(letters) - len(PAD)
-        if size > len(text):
-            characters = letters[:size] & 0xC0 != 0x80  # the first byte of each
-            characters[characters] = begins
-            begins = characters
+        letters, begins = of_text(text, begins)
         # A word can be cut between two letters that stand side by side in no token.
-        two = np.ndarray((size - 1,), "<u2", letters, strides=(1,))
+        two = np.ndarray((len(begins) - 1,), "<u2", letters, strides=(1,))
         begins[1:] |= ~self.joined[two]
-        starts = np.append(np.flatnonzero(begins), size)
-        edges = np.searchsorted(starts, np.arange(0, size, BLOCK))
-        edges = np.append(np.unique(edges), len(starts) - 1)
-        blocks = (starts[a : b + 1] for a, b in zip(edges, edges[1:], strict=False))
-        return b"".join([self.encode_words(letters, block).tobytes() for block in blocks])
+        starts = np.append(np.flatnonzero(begins), len(begins))
+        words = [self.encode_words(letters, block).tobytes() for block in in_blocks(starts)]
+        return b"".join(words)
 
     def encode_words(self, letters: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """The ids of the words from each start to the next."""
         if self.numbering.size + BLOCK + LONGEST > self.numbering.room:
             self.clear()
-        numbers = self.numbers(letters, starts)
+        numbers = word_numbers(self.numbering, letters, starts)
         new = np.flatnonzero(self.count[numbers] == 0)
         if len(new):
             self.learn(letters, starts, numbers, new)
@@ -100,33 +89,13 @@ class ManyWords:
         at += np.arange(len(at))
         return ids[at]
 
-    def numbers(self, letters: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """A number for each word up to LONGEST, the same for the same ones; 0 for longer words.
-
-        A word is a way through a tree: its first eight letters lead from 0 to some number, that
-        and the next eight letters to another, and so on.
-        """
-        eight = np.ndarray((len(letters) - 7,), "<u8", letters, strides=(1,))  # from each place on
-        length = np.diff(starts)
-        numbers = np.zeros(len(length), np.int32)
-        going = np.flatnonzero(length <= LONGEST)
-        place, length = starts[going], length[going]
-        while len(going):
-            step = eight[place] | AFTER[np.minimum(length, 8)]
-            numbers[going] = self.numbering.numbers(step, numbers[going], add=True)
-            longer = length > 8
-            going, place, length = going[longer], place[longer] + 8, length[longer] - 8
-        return numbers
-
     def learn(
         self, letters: np.ndarray, starts: np.ndarray, numbers: np.ndarray, new: np.ndarray
     ) -> None:
         """Merge the new words: of those with one number only one, no matter which."""
-        one = np.full(self.numbering.size, -1)
-        one[numbers[new]] = new
-        different = np.flatnonzero(one >= 0)
-        place = starts[one[different]]
-        length = starts[one[different] + 1] - place
+        new = one_of_each(numbers, new)
+        different, place = numbers[new], starts[new]
+        length = starts[new + 1] - place
         ids = [self.ids]
         end = len(self.ids)
         for which, merged in self.merger.encode(letters, place, length):
@@ -202,11 +171,6 @@ class Merger:
             np.append(ids, self.byte_ids[rows], axis=1),
             np.append(ranks, self.of_bytes[rows[:-1], rows[1:]], axis=1),
         )
-
-
-def in_a_row(words: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The letters of all words, and PAD; where each word starts, and where the last one ends."""
-    return np.frombuffer(b"".join(words) + PAD, np.uint8), np.cumsum([0, *map(len, words)])
 
 
 def neighbours(tokens: list[bytes]) -> np.ndarray:
