@@ -180,10 +180,16 @@ class BPE(Tokenizer):
             text = unicodedata.normalize(self.form, text)  # type: ignore[arg-type]
         if len(text) < LONG:
             return b"".join(map(self._cache.__getitem__, self._split(text)))
-        blocks: Iterable[str] = (text[k : k + BLOCK] for k in range(0, len(text), BLOCK))
-        cut = cut_of(self.pattern)
-        blocks = whole_words(blocks, self._split, cut) if cut else [text]
+        blocks = self._blocks(text)
         return b"".join([self._many.encode(block, self._begins(block)) for block in blocks])
+
+    def _blocks(self, text: str) -> Iterable[str]:
+        """The text in pieces, with no word cut in two."""
+        cut = cut_of(self.pattern)
+        if cut is None or len(text) <= BLOCK:
+            return [text]
+        pieces = (text[k : k + BLOCK] for k in range(0, len(text), BLOCK))
+        return whole_words(pieces, self._split, cut)
 
     @cached_property
     def _many(self) -> ManyWords:

@@ -9,7 +9,8 @@ import numpy as np
 from .numbering import Numbering
 
 LONGEST = 64  # bytes of a word that has a number
-BLOCK = 1 << 18  # bytes of text dealt with at a time
+BLOCK = 1 << 19  # bytes of text dealt with at a time
+NUMBERS = (1 << 19) + LONGEST  # for words that are remembered, enough for those of a block
 
 PAD = b"\xff" * 8  # after a text: bytes that UTF-8 does not have
 AFTER = np.array([(1 << 64) - (1 << 8 * size) for size in range(8)] + [0], np.uint64)
@@ -41,11 +42,16 @@ def in_blocks(starts: np.ndarray) -> list[np.ndarray]:
     return [starts[a : b + 1] for a, b in zip(edges, edges[1:], strict=False)]
 
 
+def most_numbers(starts: np.ndarray) -> int:
+    """How many new numbers word_numbers may give."""
+    return int((np.diff(starts) // 8).sum()) + len(starts)
+
+
 def word_numbers(numbering: Numbering, letters: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """A number for each word up to LONGEST, a new one for a new word; 0 for longer words.
 
     A word is a way through a tree: its first eight letters lead from 0 to some number, that and
-    the next eight letters to another, and so on. There are at most as many numbers as letters.
+    the next eight letters to another, and so on.
     """
     eight = np.ndarray((len(letters) - 7,), "<u8", letters, strides=(1,))  # from each place on
     length = np.diff(starts)
@@ -71,17 +77,17 @@ class WordCounter:
     """count(text, begins): how often each word occurs; begins as for of_text."""
 
     def __init__(self):
-        self.numbering = Numbering(2 * BLOCK)
-        self.times = np.zeros(2 * BLOCK + 1, np.int64)  # of each number, in this text
-        self.spans = np.zeros((2 * BLOCK + 1, 2), np.int64)  # where such a word stands in it
+        self.numbering = Numbering(NUMBERS)
+        self.times = np.zeros(NUMBERS + 1, np.int64)  # of each number, in this text
+        self.spans = np.zeros((NUMBERS + 1, 2), np.int64)  # where such a word stands in it
 
     def count(self, text: str, begins: np.ndarray) -> Counter[str]:
         letters, begins = of_text(text, begins)
         counts: Counter[str] = Counter()
         for starts in in_blocks(np.append(np.flatnonzero(begins), len(begins))):
-            if self.numbering.size + BLOCK + LONGEST > self.numbering.room:
+            if not self.numbering.has_room(most_numbers(starts)):
                 counts += self._counts(letters)
-                self.numbering.clear()
+                self.numbering = Numbering(NUMBERS)
             numbers = word_numbers(self.numbering, letters, starts)
             times = np.bincount(numbers)
             self.times[1 : len(times)] += times[1:]
