@@ -2,7 +2,9 @@
 
 import random
 import re
+import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def one_by_one(tokenizer, text):
     return out
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(short_words, min_size=1, max_size=20))
 @example(["aaaaa", "a", "aa", "abababab", "aaaaa"])
 @example(["a"])
@@ -82,7 +84,7 @@ def tokenizer(request):
 @example("\0")
 @example("a\0 a a\0\0 \0a")
 @example("abcdefgh abcdefghi abcdefg abcdefghijklmnop abcdefghijklmnopq")
-@example("aaaa" * 40 + " x " + "ab" * 32 + " " + "ab" * 33)
+@example("aaaa" * 100 + " x " + "ab" * 127 + "a b" + "ab" * 127 + " " + "ab" * 128)
 @example(SCRIPTS)
 def test_all_words_at_once_are_each_in_turn(tokenizer, text):
     expected = one_by_one(tokenizer, text)
@@ -114,7 +116,7 @@ def test_blocks_and_the_bound_on_what_is_remembered(tokenizer, monkeypatch, numb
     monkeypatch.setattr(word_numbers, "BLOCK", 30)
     monkeypatch.setattr(bpe_many, "NUMBERS", 200 + numbers)
     fresh = BPE(tokenizer.tokens, tokenizer.merges, tokenizer.pattern)
-    text = REAL + SCRIPTS + "a" * 500 + REAL
+    text = REAL + SCRIPTS + "a" * 300 + REAL
     expected = one_by_one(fresh, text)
     for _ in range(2):
         assert fresh.encode(text) == expected
@@ -136,6 +138,25 @@ def test_a_long_text_has_the_ids_of_tiktoken(tokenizer):
     assert tokenizer.encode(text) == peer.encode_ordinary(text)
 
 
+def test_threads_may_share_a_tokenizer(monkeypatch):
+    tokenizer = BPE.train(REAL, 400)
+    shared = BPE(tokenizer.tokens, tokenizer.merges)
+    words = re.split("(?<= )", REAL)
+    texts = ["".join(random.Random(seed).choices(words, k=300)) for seed in range(8)]
+    monkeypatch.setattr(bpe, "LONG", 10**9)
+    expected = [tokenizer.encode(text) for text in texts]
+    monkeypatch.setattr(bpe, "LONG", 0)
+    monkeypatch.setattr(bpe_many, "NUMBERS", 300)  # so that each often begins anew
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                assert list(pool.map(shared.encode, texts)) == expected
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_a_vocabulary_without_merges():
     tokenizer = BPE.train("", 256)
     assert at_once(tokenizer, REAL) == list(REAL.encode())
@@ -146,7 +167,7 @@ def test_a_vocabulary_without_merges():
 
 @settings(max_examples=40)
 @given(st.lists(any_text, max_size=3))
-@example(["", "a a a", "a" * 70 + " b " + "a" * 70, REAL, "abcdefgh", "abcdefghi abcdefgh"])
+@example(["", "a a a", "a" * 256 + " b " + "a" * 256, REAL, "abcdefgh", "abcdefghi abcdefgh"])
 @pytest.mark.parametrize("numbers", [60, 10_000])
 def test_words_counted_by_number(numbers, texts):
     with pytest.MonkeyPatch.context() as patch:
@@ -175,6 +196,7 @@ def test_long_texts_are_counted_as_short_ones_are(monkeypatch):
 integers = st.integers(0, 3) | st.integers(0, 2**64 - 1)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.tuples(integers, integers), max_size=30), max_size=4))
 @example([[(0, 0), (0, 0), (2**64 - 1, 2**64 - 1)]])
 def test_numbering_is_a_dict(batches):

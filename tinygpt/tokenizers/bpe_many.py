@@ -6,6 +6,7 @@ together; then each word's ids are put where it stands. The result is that of BP
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
@@ -49,6 +50,7 @@ class ManyWords:
         self.merger = merger
         self.encode_long = encode_long
         self.dtype = dtype
+        self.lock = threading.Lock()  # a thread must not change the tables while another reads them
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -71,8 +73,9 @@ class ManyWords:
         two = np.ndarray((len(begins) - 1,), "<u2", letters, strides=(1,))
         begins[1:] |= ~self.joined[two]
         starts = np.append(np.flatnonzero(begins), len(begins))
-        words = [self.encode_words(letters, block).tobytes() for block in in_blocks(starts)]
-        return b"".join(words)
+        with self.lock:
+            ids = [self.encode_words(letters, block).tobytes() for block in in_blocks(starts)]
+        return b"".join(ids)
 
     def encode_words(self, letters: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """The ids of the words from each start to the next."""
@@ -154,7 +157,7 @@ class Merger:
         for w in range(longest, 1, -1):
             which, ids, ranks = self._with_those_of(w, letters, starts, lengths, which, ids, ranks)
             # The next merge of each word, of equals the leftmost: the least of (rank, place).
-            next_merge = (ranks * LONGEST + np.arange(w - 1, dtype=np.int32)[:, None]).min(axis=0)
+            next_merge = (ranks * np.int64(LONGEST) + np.arange(w - 1)[:, None]).min(axis=0)
             done = next_merge >= NEVER * LONGEST
             yield which[done], ids.compress(done, axis=1)
             which, ids, ranks = which[~done], ids.compress(~done, 1), ranks.compress(~done, 1)

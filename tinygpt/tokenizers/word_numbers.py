@@ -8,7 +8,7 @@ import numpy as np
 
 from .numbering import Numbering
 
-LONGEST = 64  # bytes of a word that has a number
+LONGEST = 255  # bytes of a word that has a number; its ids can be counted in a byte
 BLOCK = 1 << 19  # bytes of text dealt with at a time
 NUMBERS = (1 << 19) + LONGEST  # for words that are remembered, enough for those of a block
 
