@@ -1,7 +1,8 @@
 """Byte-level byte-pair encoding, as GPT-2 and most models after it use it.
 
 bpe_textbook.py says what it does. Here it is fast: a word that was seen before is looked up, a new
-one takes a time nearly proportional to its length. Learning is in bpe_train.py.
+one takes a time nearly proportional to its length; bpe_many.py deals with all words of a long text
+at once. Learning is in bpe_train.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .tokenizer import Tokenizer, special_pattern
 from .word_numbers import WordCounter
 from .words import Count, Source, Split, count_words, whole_words
 
-LONG = 3000  # characters from which on it is quicker to deal with all words of a text at once
+LONG = 3000  # characters from which on it is quicker to deal with all words at once
 BLOCK = 1 << 20  # characters of a text dealt with at a time
 SHORT = 200  # up to here a row is searched, from here on a heap knows the next merge
 NEVER = 1 << 62  # the rank of a pair that is not merged

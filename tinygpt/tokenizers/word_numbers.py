@@ -1,4 +1,8 @@
-"""All words of a text as an array of numbers: equal words have the same number."""
+"""The words of a text as an array of numbers: equal words have the same number.
+
+A letter here, and in bpe_many.py, is a byte. Words are two arrays: the letters of all words in a
+row, followed by PAD, and the places where words start, the last being where the last word ends.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,15 @@ AFTER = np.array([(1 << 64) - (1 << 8 * size) for size in range(8)] + [0], np.ui
 
 
 def in_a_row(words: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The letters of all words, and PAD; where each word starts, and where the last one ends.
-
-    A letter is a byte here: these two arrays are what words are in this file and in bpe_many.py.
-    """
+    """These words as letters and starts."""
     return np.frombuffer(b"".join(words) + PAD, np.uint8), np.cumsum([0, *map(len, words)])
 
 
 def of_text(text: str, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a text, given of each character whether a word begins with it; of the starts,
-    whether each letter is one."""
+    """The letters of a text, and of each whether a word begins with it.
+
+    begins: of each character, whether a word begins with it.
+    """
     letters = np.frombuffer(text.encode("utf-8") + PAD, np.uint8)
     if len(letters) > len(text) + len(PAD):
         characters = letters[: -len(PAD)] & 0xC0 != 0x80  # where one begins
@@ -36,7 +39,7 @@ def of_text(text: str, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_blocks(starts: np.ndarray) -> list[np.ndarray]:
-    """The same words, those that start in each BLOCK apart."""
+    """The starts of the words in each BLOCK of letters, and where the last one ends."""
     edges = np.unique(np.searchsorted(starts, np.arange(0, starts[-1], BLOCK)))
     edges = np.append(edges, len(starts) - 1)
     return [starts[a : b + 1] for a, b in zip(edges, edges[1:], strict=False)]
