@@ -151,16 +151,16 @@ CHOICES = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_a_prompt_among_others_gets_what_it_gets_alone(options, choice, use_cache):
     """Token for token, past block_size for every row at another time."""
-    model = small_gpt(**options)
+    model = small_gpt(**options, n_layer=1)
     rng = np.random.default_rng(7)
-    together = model.generate(UNEQUAL, 20, rng=7, use_cache=use_cache, **choice)
+    together = model.generate(UNEQUAL, 12, rng=7, use_cache=use_cache, **choice)
     assert isinstance(together, list)
     for prompt, found in zip(UNEQUAL, together, strict=True):
-        alone = model.generate([prompt], 20, rng=rng, use_cache=not use_cache, **choice)
+        alone = model.generate([prompt], 12, rng=rng, use_cache=not use_cache, **choice)
         np.testing.assert_array_equal(found, alone[0])
         assert found[: len(prompt)].tolist() == prompt
         if "stop" not in choice:
-            assert len(found) == len(prompt) + 20
+            assert len(found) == len(prompt) + 12
     if "stop" in choice:
         new = [len(row) - len(prompt) for prompt, row in zip(UNEQUAL, together, strict=True)]
         assert len(set(new)) > 1

@@ -1,6 +1,7 @@
 """The stairs: who may import whom, and what `import tinygpt` costs nobody who does not need it."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -60,10 +61,15 @@ def part_of(file):
     return file.relative_to(ROOT).with_suffix("").parts[0]
 
 
+@functools.cache
+def parse(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def imports(file, tree=None):
     """Full names of what a file imports, anywhere in it: tinygpt.ops.softmax, numpy, ..."""
     package = ("tinygpt", *file.relative_to(ROOT).parent.parts)
-    for node in ast.walk(tree or ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree or parse(file)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -129,10 +135,7 @@ def test_an_op_needs_numpy_math_and_at_most_one_helper(file):
 
 @all_files
 def test_only_the_backend_reads_the_environment(file):
-    names = {
-        getattr(node, "attr", getattr(node, "id", None))
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-    }
+    names = {getattr(node, "attr", getattr(node, "id", None)) for node in ast.walk(parse(file))}
     assert part_of(file) == "backend" or not names & {"environ", "getenv", "environb"}
 
 

@@ -358,7 +358,7 @@ def chain(x, length):
     return y, array
 
 
-@pytest.mark.parametrize("length", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("length", [30_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_long_chain(length, no_collector):
     x = leaf(1)
     y, array = chain(x, length)
