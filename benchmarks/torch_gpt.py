@@ -78,7 +78,7 @@ class TorchGPT(nn.Module):
                 nn.init.zeros_(p)
 
     def loss(self, ids, targets):
-        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
+        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device))
         x = F.dropout(x, self.dropout, self.training)
         for block in self.h:
             x = block(x)

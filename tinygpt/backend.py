@@ -50,10 +50,12 @@ INSTALL = (
 
 @functools.cache
 def _check_that_it_computes(cupy) -> None:
-    """A GPU and its driver are not enough: CuPy compiles its kernels when they are first needed."""
+    """A GPU and its driver are not enough: CuPy looks for NVRTC, which compiles its kernels, and
+    for cuBLAS when they are first needed."""
     try:
         int(cupy.ones(2, "int32").sum())
-    except RuntimeError as error:
+        cupy.cuda.device.get_cublas_handle()
+    except (RuntimeError, ImportError) as error:
         raise RuntimeError(
             f"CuPy finds a GPU but cannot compute on it ({error}); {INSTALL}"
         ) from error

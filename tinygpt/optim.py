@@ -58,6 +58,7 @@ class Optimizer:
             _check_group(group)
             group["params"] = [p for p in group["params"] if p.requires_grad]
         self.steps = 0
+        self._norm: Any = None  # of the gradients, where a GPU is to decide whether to step
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -97,7 +98,13 @@ class Optimizer:
         schedule gives)."""
         self._check_places()
         self.steps += 1
-        _run([job for span in self.spans for job in self._jobs(span, lr_scale)])
+        jobs = [job for span in self.spans for job in self._jobs(span, lr_scale)]
+        if self._has_kernels():  # a GPU has one queue, and one thread to fill it
+            for job in jobs:
+                job()
+        else:
+            _run(jobs)
+        self._norm = None
 
     def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         """The update of a span, in pieces that do not touch each other: call them all."""
@@ -112,7 +119,8 @@ class Optimizer:
         """Scale the gradients so that their norm, taken over all of them, is at most max_norm.
 
         Returns the norm before, a 0-d array. Where it is not finite, the gradients stay as they
-        are. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+        are on a CPU. On a GPU, where to look at the norm is to wait for it, they become 0, and the
+        next step of AdamW changes nothing. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
         """
         self._check_places()
         if not max_norm > 0:
@@ -122,9 +130,9 @@ class Optimizer:
             return self.grad[block] @ self.grad[block]
 
         if self._has_kernels():
-            norm = as_array(np.sqrt(kernels.square_sum(self.grad)))
-        else:
-            norm = as_array(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
+            self._norm = kernels.clip(self.grad, max_norm)
+            return self._norm
+        norm = as_array(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
         if max_norm < norm < math.inf:
             self.grad *= max_norm / (float(norm) + 1e-6)
         return norm
@@ -225,7 +233,7 @@ class AdamW(Optimizer):
         if self._has_kernels():
             here = slice(span.start, span.stop)
             w, m, v = self.data[here], self.exp_avg[here], self.exp_avg_sq[here]
-            numbers = (b1, b2, root, eps, step, shrink)
+            numbers = (b1, b2, root, eps, step, shrink, self._norm)
             return [functools.partial(kernels.adamw, w, m, v, self.grad[here], *numbers)]
 
         def update(block):

@@ -61,7 +61,8 @@ def accumulate_gradients(
                     deliver_to_leaf(leaf, gradients[leaf])
 
     leaves = list(dict.fromkeys(leaf for _, gradients in results for leaf in gradients))
-    thread_map(add, [leaves[i :: threads()] for i in range(threads())])
+    n = len(results)  # as many threads as before: on a GPU one, which has one queue for all
+    thread_map(add, [leaves[i::n] for i in range(n)])
     return as_array(sum(total for total, _ in results))
 
 

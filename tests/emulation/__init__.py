@@ -1,7 +1,7 @@
 """A GPU made of g++ and NumPy: kernels run as they are, on arrays of a type of their own."""
 
-from .arrays import GPUArray, emulated, to_gpu
+from .arrays import GPUArray, emulated, no_waiting, to_gpu
 from .build import build
 from .programs import PROGRAMS, name_of
 
-__all__ = ["PROGRAMS", "GPUArray", "build", "emulated", "name_of", "to_gpu"]
+__all__ = ["PROGRAMS", "GPUArray", "build", "emulated", "name_of", "no_waiting", "to_gpu"]

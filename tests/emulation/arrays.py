@@ -16,9 +16,14 @@ class GPUArray(np.ndarray):
     """A NumPy array of a type of its own, so that twins take it; even a single number stays one.
 
     What np.empty makes holds NaN, so that an element which a kernel forgets is noticed.
+    may_wait: whether Python may look at a number, for which it would have to wait for a GPU.
     """
 
+    may_wait = True
+
     def __array_function__(self, function, types, args, options):
+        if function in WAITING:
+            self._wait(function.__name__)
         y = super().__array_function__(function, types, args, options)
         if isinstance(y, np.ndarray):
             y = y.view(GPUArray)
@@ -28,6 +33,40 @@ class GPUArray(np.ndarray):
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
         return array if isinstance(array, GPUArray) else array.view(GPUArray)
+
+    def get(self):
+        """As a NumPy array of the CPU, CuPy's way."""
+        self._wait("get")
+        return np.array(self, copy=True, subok=False)
+
+    def _wait(self, what):
+        if not GPUArray.may_wait:
+            raise RuntimeError(f"{what} waits for the GPU")
+
+
+def _waiting(name):
+    def method(self, *args, **options):
+        self._wait(name)
+        return getattr(super(GPUArray, self), name)(*args, **options)
+
+    return method
+
+
+for _name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__"):
+    setattr(GPUArray, _name, _waiting(_name))
+
+# Functions of which the result's shape depends on numbers, or which give a number to Python.
+WAITING = {np.nonzero, np.unique, np.argwhere, np.flatnonzero, np.array_equal, np.allclose}
+
+
+@contextlib.contextmanager
+def no_waiting():
+    """Inside it, what would wait for a GPU is a RuntimeError."""
+    GPUArray.may_wait = False
+    try:
+        yield
+    finally:
+        GPUArray.may_wait = True
 
 
 def to_gpu(x, dtype=None):

@@ -2,9 +2,10 @@
 
 import contextlib
 import shutil
+import warnings
 
 import pytest
-from emulation import PROGRAMS, build, emulated, name_of, to_gpu
+from emulation import PROGRAMS, build, emulated, name_of, no_waiting, to_gpu
 
 from tinygpt import backend
 
@@ -37,6 +38,9 @@ class Emulator:
     def running(self, order=0):
         return emulated(lambda program: (self.library, name_of(program)), order)
 
+    def not_waiting(self):
+        return no_waiting()
+
 
 class GPU:
     """A real one, in whatever order it takes."""
@@ -48,6 +52,15 @@ class GPU:
 
     def running(self, order=0):
         return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def not_waiting(self):
+        import cupyx
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that it does not notice everything
+            with cupyx.allow_synchronize(False):
+                yield
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_what_cublas_is_told(monkeypatch):
             class device:  # noqa: N801
                 get_cublas_handle = staticmethod(lambda: "handle")
 
-    monkeypatch.setattr(module, "cupy", lambda: CuPy)
+    monkeypatch.setattr(module, "_cuda", lambda: CuPy.cuda)
     a, b, out = (np.zeros(shape, "float32").view(Array) for shape in [(5, 4), (7, 4), (5, 7)])
     gemm(a, b.T, out, beta=1.0)
     (arguments,) = told

@@ -111,7 +111,7 @@ BUGS = [
     ("dropout", "void dropout(", "at >= 0", "true", case("dropout")),
     ("dropout", "void dropout(", "element % 16", "lane", case("dropout")),
     # the optimizer
-    ("adamw", "void adamw(", "if (i >= n) return;", ";", adamw),
+    ("adamw", "void adamw(", "i >= n", "false", adamw),
     ("sums", "square_sums(", SYNC, ";", square_sum),
     ("sums", "sum_parts(", "if (c >= C) return;", ";", square_sum),
 ]  # fmt: skip

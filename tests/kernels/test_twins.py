@@ -104,6 +104,22 @@ def test_what_a_kernel_does_not_take_the_op_does(emulator, case):
             np.testing.assert_array_equal(a, e)
 
 
+SMALL = {
+    "an older GPU, or too little shared memory": ("shared_memory", lambda like: 48 << 10),
+    "more heads than blocks": ("MOST_HEADS", 1),
+}
+
+
+@pytest.mark.parametrize("case", SMALL)
+def test_attention_that_does_not_fit_is_left_to_the_op(emulator, monkeypatch, case):
+    monkeypatch.setattr(kernels.attention, *SMALL[case])
+    arrays = [emulator.array(x, "float32") for x in heads(1, 5, 5, 2, 2, 64)]
+    with emulator.running():
+        names = started(monkeypatch)
+        kernels.twin(ops.scaled_dot_product_attention, arrays)(*arrays, is_causal=True)
+    assert names == []
+
+
 # ---- which of the two runs ----------------------------------------------------------------------
 
 
@@ -133,6 +149,13 @@ def test_twins_run_on_a_gpu_only_and_not_inside_plain(emulator, monkeypatch):
         y.sum().backward()
         assert names == ["gelu_forward", "gelu_backward"]
     assert relative_error(y.data, inside.data) < 1e-6
+
+
+def test_an_array_without_numbers_starts_nothing(emulator, monkeypatch):
+    with emulator.running():
+        names = started(monkeypatch)
+        y = F.gelu(Tensor(to_gpu(np.ones((0, 4), "float32"))))
+    assert (y.shape, names) == ((0, 4), [])
 
 
 def test_a_wrong_argument_is_noticed(emulator):

@@ -20,13 +20,14 @@ from .embedding import embedding
 from .launch import has_kernels
 from .linear import linear
 from .norms import layer_norm, rms_norm
-from .optimizers import adamw, square_sum
+from .optimizers import adamw, clip, square_sum
 from .precision import PRECISIONS, precision
 
 __all__ = [
     "PRECISIONS",
     "TWINS",
     "adamw",
+    "clip",
     "has_kernels",
     "on_gpu",
     "plain",

@@ -8,11 +8,12 @@ import numpy as np
 
 from .. import ops
 from .dropout import random_arguments
-from .launch import aligned, ceil, contiguous, launch, stored
+from .launch import aligned, ceil, contiguous, launch, shared_memory, stored
 from .precision import for_products
 
 HEAD_SIZES = (32, 64, 128)
 ROWS, THREADS = 64, 128  # of a block, as in the kernels
+MOST_HEADS = 65535  # the blocks that CUDA starts along the second axis of a grid
 
 
 def scaled_dot_product_attention(
@@ -20,25 +21,28 @@ def scaled_dot_product_attention(
 ):
     """The twin of ops.scaled_dot_product_attention. Saves q, k, v, y and a number per query.
 
-    Masks, and values of another width than keys, are left to the op.
+    Masks, values of another width than keys, and what does not fit the GPU are left to the op.
     """
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
-    more = attn_mask is not None or v.shape[3] != D
-    if more or D not in HEAD_SIZES or not stored(*map(for_products, (q, k, v))):
+    given, (q, k, v) = (q, k, v), map(for_products, (q, k, v))
+    columns = 64 if D < 128 else 32
+    shared = (ROWS + 4 * columns) * D * q.itemsize
+    shared_backward = (2 * ROWS + 4 * columns) * D * q.itemsize
+    fits = shared_backward <= shared_memory(q) and B * H <= MOST_HEADS
+    plain = attn_mask is None and v.shape[3] == D
+    if not (plain and D in HEAD_SIZES and stored(q, k, v) and fits):
         options = {"is_causal": is_causal, "scale": scale}
         options |= {"dropout_p": dropout_p, "rng": rng, "first": first}
-        return _by_the_op(ops.scaled_dot_product_attention, (q, k, v, attn_mask), options)
+        return _by_the_op(ops.scaled_dot_product_attention, (*given, attn_mask), options)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
     random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
     random = (np.uint64(first), *random)
-    dtypes = q.dtype, k.dtype, v.dtype
-    q, k, v = (_readable(for_products(x)) for x in (q, k, v))
+    dtypes = [x.dtype for x in given]
+    q, k, v = map(_readable, (q, k, v))
     if k.strides != v.strides:
         k, v = k.copy(order="C"), v.copy(order="C")
     sizes = (H, G, T, S, *_strides(q), *_strides(k), int(is_causal))
-    columns = 64 if D < 128 else 32
-    row_bytes = D * q.itemsize
     queries, keys = (ceil(T, ROWS), B * H), (ceil(S, ROWS), B * G)
 
     y = np.empty((B, T, H, D), q.dtype, like=q)
@@ -46,7 +50,7 @@ def scaled_dot_product_attention(
     launch(
         "attention.cu", "attention_forward", q, queries, (THREADS,),
         (y, log_sums, q, k, v, *sizes, c, *random),
-        shared=(ROWS + 4 * columns) * row_bytes, D=D,
+        shared=shared, D=D,
     )  # fmt: skip
 
     def backward(dy):
@@ -59,14 +63,13 @@ def scaled_dot_product_attention(
         dq = np.empty_like(y)
         dk, dv = (np.empty((B, S, G, D), q.dtype, like=q) for _ in range(2))
         inputs = (q, k, v, dy, log_sums, delta, *sizes, scale, c, *random)
-        shared = (2 * ROWS + 4 * columns) * row_bytes
         launch(
             "attention.cu", "attention_backward_kv", q, keys, (THREADS,),
-            (dk, dv, *inputs), shared=shared, D=D,
+            (dk, dv, *inputs), shared=shared_backward, D=D,
         )  # fmt: skip
         launch(
             "attention.cu", "attention_backward_q", q, queries, (THREADS,),
-            (dq, *inputs), shared=shared, D=D,
+            (dq, *inputs), shared=shared_backward, D=D,
         )  # fmt: skip
         gradients = zip((dq, dk, dv), dtypes, strict=True)
         return tuple(g.transpose(0, 2, 1, 3).astype(d, copy=False) for g, d in gradients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,8 +84,13 @@ def _operand(x: Any) -> tuple[Any, bool, int]:
 GEMMS: dict[type, Callable] = {}
 
 
+@functools.cache
+def _cuda() -> Any:
+    return cupy().cuda  # asked for once, as it takes microseconds to see whether it works
+
+
 def _on_cublas(g: Gemm, beta: float) -> None:
-    cuda = cupy().cuda
+    cuda = _cuda()
     rounds = tf32() and g.first.dtype == np.float32
     one, kept = ctypes.c_float(1), ctypes.c_float(beta)
     cuda.cublas.gemmEx(

@@ -61,8 +61,10 @@ def launch(
     """Run a kernel of `file`, compiled for the dtype of `like`, with the arrays and numbers given.
 
     Python's ints arrive as int and floats as float; other sizes are asked for by NumPy's types, and
-    None is a null pointer. shared: bytes of dynamic shared memory.
+    None is a null pointer. shared: bytes of dynamic shared memory. No blocks: nothing happens.
     """
+    if 0 in blocks:  # of an array without numbers; CUDA would call this an error
+        return
     program = Program(file, SCALARS[like.dtype.char], tuple(sorted(constants.items())))
     start = LAUNCHERS.get(type(like), _on_cupy)
     start(program, kernel, blocks, threads, tuple(map(_argument, arguments)), shared)
@@ -101,7 +103,34 @@ def _compiled(program: Program, kernel: str, shared: int) -> Any:
 
 @functools.cache
 def _module(program: Program) -> Any:
+    capability = int(cupy().cuda.Device().compute_capability)
+    if program.scalar == "bf16" and capability < AMPERE:
+        raise RuntimeError(
+            "bfloat16 needs a GPU of compute capability 8.0 or newer, and this one has "
+            f'{capability / 10}; try precision "float32"'
+        )
     return cupy().RawModule(code=program.source(), options=("-std=c++17",))
+
+
+AMPERE = 80  # the first to compute with bfloat16, and to copy to shared memory in the background
+
+
+def shared_memory(like: Any) -> int:
+    """How many bytes a block can have on the GPU of an array; 0 where it is older than Ampere, and
+    cannot run what needs much of it."""
+    return MOST_SHARED if type(like) in LAUNCHERS else _shared_memory(like.device.id)
+
+
+MOST_SHARED = 227 << 10  # of any GPU so far
+
+
+@functools.cache
+def _shared_memory(number: int) -> int:
+    cuda = cupy().cuda
+    if int(cuda.Device(number).compute_capability) < AMPERE:
+        return 0
+    most = cuda.runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin
+    return cuda.runtime.deviceGetAttribute(most, number)
 
 
 # ---- what twins need before they launch ---------------------------------------------------------

@@ -7,11 +7,12 @@
 //     w = shrink w - step m / (root sqrt(v) + eps)
 //
 // w, g, m, v (n,) in float; copy (n,) or null gets w as it is stored for the products. step is
-// lr / (1 - b1^t), root is 1 / sqrt(1 - b2^t), shrink is 1 - lr weight_decay.
-KERNEL void adamw(float *w, float *m, float *v, scalar *copy, const float *g, float b1, float b2,
-                  float root, float eps, float step, float shrink, int n) {
+// lr / (1 - b1^t), root is 1 / sqrt(1 - b2^t), shrink is 1 - lr weight_decay. norm, the norm of all
+// gradients, or null: where it is not finite, nothing changes.
+KERNEL void adamw(float *w, float *m, float *v, scalar *copy, const float *g, const float *norm,
+                  float b1, float b2, float root, float eps, float step, float shrink, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n) return;
+    if (i >= n || (norm && !(*norm < INFINITY))) return;
     float gradient = g[i];
     m[i] = b1 * m[i] + (1 - b1) * gradient;
     v[i] = b2 * v[i] + (1 - b2) * gradient * gradient;

@@ -1,0 +1,102 @@
+"""benchmarks/gpu.py: what it counts and writes, and what it says where there is no GPU."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulation import GPUArray, to_gpu
+from twin_checks import stored_as
+
+from tinygpt import GPTConfig, backend
+from tinygpt.backend import to_numpy
+from tinygpt.kernels import gemm, precision
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("benchmark_gpu", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_flops_and_bytes_by_hand(script):
+    config = GPTConfig(vocab_size=10, block_size=4, n_layer=1, n_head=1, n_embd=2, bias=False)
+    # 12 tokens and 12 * 2 * 2 + 10 * 2 weights; attention: 7 products of 3 x (4 x 4 x 2), halved
+    assert script.product_flops(config, 3) == 6 * 12 * 68 + 7 * 2 * 3 * (4 * 4 * 2) / 2
+    parameters = 10 * 2 + 4 * 2 + 48 + 3 * 2  # two tables, the matrices, three norms
+    moved = 3 * 16 * 24 + 40 * 24 + 6 * 120 + 12 * 24 + 36 * parameters
+    assert script.moved_bytes(config, 3) == moved
+    assert script.floor_seconds(config, 3, 1e3, 1e3) == pytest.approx(
+        (script.product_flops(config, 3) + moved) / 1e3
+    )
+
+
+def test_a_step_multiplies_what_was_counted(script, emulator, monkeypatch):
+    stored_as("bfloat16")
+    stand_in = type("cupy", (), {"asarray": staticmethod(to_gpu)})
+    monkeypatch.setattr(backend, "cupy", lambda: stand_in)
+    config = GPTConfig(40, 8, n_layer=2, n_head=1, n_embd=32, bias=False)
+    flops = []
+
+    def product(g, beta):
+        flops.append(2 * g.m * g.n * g.k)
+        return emulated(g, beta)
+
+    with emulator.running(), precision("bfloat16"):
+        emulated = gemm.GEMMS[GPUArray]
+        monkeypatch.setitem(gemm.GEMMS, GPUArray, product)
+        step = script.tinygpt_step(config, 2)
+        clock = script.Events(mark=lambda: len(flops), seconds=lambda a, b: b - a)
+        assert script.event_times(step, clock, 1, 2) == [3 * 9] * 2  # 4 products a layer, a head
+        assert np.isfinite(to_numpy(step()))
+    attention = 7 * 2 * (2 * 8) * 8 * 32  # by a kernel of its own
+    assert sum(flops) / 4 == script.product_flops(config, 2) - attention
+
+
+def test_the_configurations_of_the_table(script):
+    shakespeare, B = script.CONFIGS["shakespeare"]
+    assert 10.6e6 < shakespeare.parameter_count < 10.8e6
+    # modelled for an H200 at 790 TFLOP/s: 1.32 ms of products beside attention, 0.09 in it
+    assert 1.3e-3 < script.product_flops(shakespeare, B) / 790e12 < 1.5e-3
+    gpt2, B = script.CONFIGS["gpt2"]
+    assert 15.4e-3 < script.product_flops(gpt2, B) / 790e12 < 17.5e-3
+
+
+def test_a_page(script, tmp_path):
+    config, B = script.CONFIGS["shakespeare"]
+    machine = {
+        "gpu": "NVIDIA H200", "cuda": "13.0", "driver": "580.1", "flops": 8e14, "bandwidth": 4e12
+    }  # fmt: skip
+    ours = script.Result("tinygpt", 0.004, 2_000_000_000, 4.17)
+    theirs = script.Result("eager, flash", 0.006, 3_000_000_000, 4.18, [("void k<1>(|)", 3, 1e-3)])
+    page = script.table(config, B, machine, [ours, theirs])
+    assert "| tinygpt | 4,096,000 | 4.00 | " in page
+    assert "| not counted | 2.00 GB | 1.00 | 4.170 |" in page
+    assert "| PyTorch eager, flash | 2,730,667 | 6.00 | " in page
+    assert "| 3 | 3.00 GB | 1.50 | 4.180 |" in page
+    assert "| `k` | 3 | 1.000 |" in script.longest(theirs)
+    heading = script.heading(machine, "python benchmarks/gpu.py")
+    assert "800 TFLOP/s" in heading
+    assert "numpy" in heading
+    names = [script.save(heading, machine, tmp_path).name for _ in range(2)]
+    assert names[0].startswith("nvidia-h200-2")
+    assert names[1] == names[0].replace(".md", "-1.md")
+
+
+def test_without_a_gpu_it_says_what_is_missing():
+    try:
+        backend.cupy()
+    except RuntimeError:
+        run = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True)
+        assert run.returncode == 1
+        assert run.stderr.startswith('there is no measuring here: RuntimeError: device "cuda"')
+        assert len(run.stderr.strip().splitlines()) == 1
+    else:
+        pytest.skip("there is a GPU here")
