@@ -320,11 +320,15 @@ CONFIGURATIONS = pairwise(OPTIONS)
 @pytest.mark.parametrize("choice", CONFIGURATIONS, ids=lambda o: "-".join(map(str, o.values())))
 @pytest.mark.parametrize("directions", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_gradients_of_every_option(choice, directions, monkeypatch):
-    """Each parameter along random directions, of signs, in which every entry shows."""
+    """Each parameter along random directions, of signs, in which every entry shows.
+
+    Of one layer, or of two where they differ.
+    """
     module = importlib.import_module("tinygpt.gradcheck")
     monkeypatch.setattr(module, "EACH_ENTRY", 0)
     monkeypatch.setattr(module, "DIRECTIONS", directions)
-    model = small_gpt(**fields_of(choice))
+    fields = fields_of(choice)
+    model = small_gpt(**fields, n_layer=2 if fields.get("window_layers") else 1)
     assert {name for name, _ in model.named_parameters()} == set(model.state_dict())
     assert model.config.parameter_count == sum(p.size for p in model.parameters())
     ids, _ = small_batch()

@@ -66,6 +66,9 @@ def parse(file):
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+PARTS = {part_of(file) for file in FILES}
+
+
 def imports(file, tree=None):
     """Full names of what a file imports, anywhere in it: tinygpt.ops.softmax, numpy, ..."""
     package = ("tinygpt", *file.relative_to(ROOT).parent.parts)
@@ -84,9 +87,7 @@ def own_parts(file, tree=None):
         top, _, rest = name.partition(".")
         if top == "tinygpt":
             first = rest.split(".")[0]
-            yield (
-                first if (ROOT / first).is_dir() or (ROOT / f"{first}.py").exists() else "__init__"
-            )
+            yield first if first in PARTS else "__init__"
 
 
 def climbs(file, tree=None):

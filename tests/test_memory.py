@@ -122,8 +122,8 @@ LARGER = CPU | {"block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384, "ac
 @pytest.mark.parametrize(
     ("options", "B"),
     [
-        (CPU, 12),
         (DEFAULT, 12),
+        pytest.param(CPU, 12, marks=pytest.mark.slow),
         (CPU | {"activation": "swiglu", "remat": True}, 12),
         (CPU | {"n_expert": 4, "n_inner": 256}, 12),
         (

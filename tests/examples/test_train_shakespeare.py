@@ -260,12 +260,11 @@ def test_without_a_network_the_play_is_learned(tmp_path):
     assert "--text" in first
     assert second == "text: play, 1,115,394 characters"
     entries = read_log(tmp_path / "runs" / "default-1")
-    nats = data.split(data.play_nats(data.play()))[1]
-    assert [e["floor"] for e in entries] == [pytest.approx(nats[1:].mean(), rel=1e-12)]
-    assert all(e["val_loss"] > e["floor"] for e in entries)
-    best = entries[-1]["val_loss"]
+    best, least = entries[-1]["val_loss"], entries[-1]["floor"]
+    assert len(entries) == 1
+    assert best > least > 0.5
     assert floor.startswith(f"val_loss {best:.4f} nats per character; the play's own entropy, the ")
-    assert f"the floor, {nats[1:].mean():.4f} " in floor
+    assert f"the floor, {least:.4f} " in floor
     assert last.startswith(f"best val_loss {best:.4f}")
 
 
@@ -290,6 +289,8 @@ def test_a_run_on_the_play_stays_on_it(script, tmp_path, monkeypatch, capsys):
     script.main(["--resume", str(tmp_path / "run")])
     assert capsys.readouterr().out.startswith("text: play, 20,000 characters")
     assert_same_end(tmp_path / "whole", tmp_path / "run")
+    nats = data.split(data.play_nats(data.play()))[1]
+    assert read_log(tmp_path / "run")[-1]["floor"] == pytest.approx(nats[1:].mean(), rel=1e-12)
 
 
 @pytest.mark.usefixtures("offline")
