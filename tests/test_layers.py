@@ -81,18 +81,16 @@ def imports(file, tree=None):
                 yield ".".join([*start, *filter(None, [node.module]), alias.name])
 
 
+@functools.cache
 def own_parts(file, tree=None):
     """The parts of tinygpt that a file imports; `from tinygpt import GPT` is of __init__."""
-    for name in imports(file, tree):
-        top, _, rest = name.partition(".")
-        if top == "tinygpt":
-            first = rest.split(".")[0]
-            yield first if first in PARTS else "__init__"
+    names = [f"{name}.__init__".split(".") for name in imports(file, tree)]
+    return {part if part in PARTS else "__init__" for top, part, *_ in names if top == "tinygpt"}
 
 
 def climbs(file, tree=None):
     """The parts that a file imports although they stand higher."""
-    part, imported = part_of(file), set(own_parts(file, tree))
+    part, imported = part_of(file), own_parts(file, tree)
     if part in BESIDE:
         return imported - BESIDE[part]
     return {other for other in imported if STAIRS.get(other, 0) > STAIRS[part]}
@@ -109,7 +107,7 @@ def test_imports_go_down_the_stairs(file):
 def test_parts_on_one_step_do_not_import_each_other_in_a_circle():
     below = {}
     for file in FILES:
-        below.setdefault(part_of(file), set()).update(set(own_parts(file)) - {part_of(file)})
+        below.setdefault(part_of(file), set()).update(own_parts(file) - {part_of(file)})
     while below:
         ready = [part for part, imported in below.items() if not imported & below.keys()]
         assert ready, f"a circle among {sorted(below)}"
