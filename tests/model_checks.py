@@ -105,6 +105,16 @@ def sinks(_, sinks=2, window=4):
         np.testing.assert_allclose(steps[t][:, 0], y, rtol=1e-10, atol=1e-12)
 
 
+def growing(_):
+    """A text in pieces through a cache with room for all of it: the logits of one pass."""
+    model = small_gpt()
+    ids = np.random.default_rng(0).integers(0, SIZES["vocab_size"], (2, 6))
+    cache = importlib.import_module("tinygpt.gpt.cache").KVCache(model.config, 2, np.zeros(1))
+    with no_grad():
+        pieces = [model(piece, cache=cache).data for piece in np.split(ids, [2, 3, 4], axis=1)]
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), model(ids).data, rtol=1e-11)
+
+
 def rolling(_, **options):
     """Three rows of a text, each in pieces of its own, then together: the logits of one pass."""
     options = options or {"position": "rope", "window": 3, "sinks": 2}

@@ -156,9 +156,19 @@ def test_an_import_that_climbs_is_noticed(path, line):
 
 
 def test_import_tinygpt_brings_only_what_it_needs():
-    code = "import sys, tinygpt; print(*{name.split('.')[0] for name in sys.modules})"
+    code = "import sys, tinygpt; print(*sys.modules); tinygpt.data, tinygpt.graph.trace"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
+    modules = set(result.stdout.split())
+    assert "tinygpt.ops.matmul" in modules
     heavy = {"torch", "cupy", "matplotlib", "tqdm", "regex", "scipy", "transformers", "hypothesis"}
-    assert heavy & set(result.stdout.split()) == set()
+    assert heavy & {name.split(".")[0] for name in modules} == set()
+    assert {"tinygpt.data", "tinygpt.graph", "tinygpt.tokenizers"} & modules == set()
+
+
+def test_parts_that_are_imported_at_first_use():
+    assert {"data", "graph", "tokenizers"} <= set(dir(tinygpt))
+    assert tinygpt.tokenizers.Char.__module__ == "tinygpt.tokenizers.char"
+    with pytest.raises(AttributeError, match="'tinygpt' has no attribute 'tokenizer'"):
+        tinygpt.tokenizer  # noqa: B018

@@ -5,7 +5,7 @@ A row names the file, the line as it is, the line with the bug, and the check th
 
 import numpy as np
 import pytest
-from model_checks import llama3_scaling, mixture, mixture_gradients, rolling, sinks
+from model_checks import growing, llama3_scaling, mixture, mixture_gradients, rolling, sinks
 from op_checks import (
     assert_close,
     check_dtypes,
@@ -83,7 +83,7 @@ BUGS = [
     ("ops.pointwise", "dy * y * (1 - y)", "dy * (1 - y)", gradient),
     ("ops.pointwise", "y > 0", "y >= 0", gradient),
     ("ops.pointwise", "dx *= 2", "dx *= 1", gradient),
-    ("ops.pointwise", "s + y * (1 - s)", "s + s * (1 - s)", gradient),
+    ("ops.pointwise", "dx *= y\n", "dx *= s\n", gradient),
     ("ops.pointwise", "1 - share * share", "1 - y * y", gradient),
     ("ops.pointwise", "y = y * cap", "pass", value),
     ("ops.pointwise", "return (dy * y,)", "return (np.multiply(dy, y, out=dy),)", gradient),
@@ -94,7 +94,7 @@ BUGS = [
     ("ops.gelu", "0.700383064443688", "0.700386034443688", value),
     ("ops.gelu", "0.0363330844", "0.0336330844", single),
     ("ops.gelu", "P *= x\n", "P *= x2\n", single),
-    ("ops.gelu", "dx += P", "dx = np.add(P, dx, out=P)", inputs),
+    ("ops.gelu", "dx += P", "dx[...] = np.add(P, dx, out=P)", inputs),
     # many numbers into one
     ("ops.reductions", "_with_axes(dy / n,", "_with_axes(dy,", gradient),
     ("ops.reductions", "n = x.size / y.size", "n = np.divide(x.size, y.size)", dtype),
@@ -149,18 +149,21 @@ BUGS = [
     ("ops.rope", "y1 -= x2 * sin", "y1 -= y2 * sin", value),
     # attention
     (ATTENTION, "1 / math.sqrt(D)", "1", value),
-    (ATTENTION, "dq_block, scale, out=dqs[", "dq_block, 1, out=dqs[", gradient),
+    (ATTENTION, "_times(scale, kT)", "_times(1, kT)", value),
+    (ATTENTION, "qs = qs * scale", "pass", value),
+    (ATTENTION, "qs = q.reshape(B, G, R, T, D)\n        vT", "vT", gradient),
+    (ATTENTION, "_times(scale, v.", "_times(1, v.", gradient),
     (ATTENTION, "ds.swapaxes(-1, -2) @", "ds.swapaxes(-1, -2) * scale @", gradient),
-    (ATTENTION, "ds -= delta", "pass", gradient),
-    (ATTENTION, "(dy_over * y_block)", "(dy_block * y_block)", gradient),
-    (ATTENTION, "drop(dy_over @ vT[..., keys], rows, keys)", "dy_over @ vT[..., keys]", gradient),
-    (ATTENTION, "drop(e, rows, keys).swap", "e.swap", gradient),
+    (ATTENTION, "ds -= (dy_block * y_block)", "ds -= 0 * y_block", gradient),
+    (ATTENTION, "(scale * ones[:1]", "(ones[:1]", gradient),
+    (ATTENTION, "drop(dy_block @ vT[..., keys], rows, keys)", "dy_block @ vT[..., keys]", gradient),
+    (ATTENTION, "drop(p, rows, keys).swap", "p.swap", gradient),
     (ATTENTION, "dk[:, :, keys] += dk_block", "dk[:, :, keys] = dk_block", gradient),
-    (ATTENTION, "ds *= e", "ds *= np.where(e > 0, e, 1)", gradient),
-    (ATTENTION, "ds *= e", "ds = np.multiply(ds, e, out=e)", inputs),
+    (ATTENTION, "ds *= p", "ds *= np.where(p > 0, p, 1)", gradient),
+    (ATTENTION, "ds *= p", "ds = np.multiply(ds, p, out=p)", inputs),
     (ATTENTION, "ds.swapaxes(-1, -2) @ q_block",
      "ds[:, :, :T].swapaxes(-1, -2) @ q_block[:, :, :T]", gradient),
-    (ATTENTION, "keys, e, total in rev", "keys, _, total in rev", gradient),
+    (ATTENTION, "keys, p in rev", "keys, _ in rev", gradient),
     (ATTENTION, "offset = H // G, S - T", "offset = H // G, 0", value),
     (ATTENTION, "start + offset - edge, d", "start + offset - edge + 1, d", value),
     (ATTENTION, "s -= np.maximum(largest, lowest)", "s -= largest", value),
@@ -200,7 +203,9 @@ BUGS = [
     ("gpt.cache", "self._kept(starts[0] + T)", "self._kept(starts[0] + 1)", rolling),
     ("gpt.cache", "places <= asked", "places < asked", rolling),
     ("gpt.cache", "starts) + T, held.shape[3])", "starts), held.shape[3])", rolling),
-    ("gpt.cache", "and not self.config.endless", "", rolling),
+    ("gpt.cache", "is not None and not self.config.endless", "is not None", rolling),
+    ("gpt.cache", "stop = starts[0] + T", "stop = T", growing),
+    ("gpt.cache", "= k.data, v.data", "= v.data, k.data", growing),
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),

@@ -200,6 +200,9 @@ TABLE: dict[str, Callable[[Draw], tuple]] = {
     "scaled_dot_product_attention, causal, more queries": lambda d: attention(
         d, (1, 2, 7, 4), (1, 2, 3, 4), is_causal=True
     ),
+    "scaled_dot_product_attention, one query": lambda d: attention(
+        d, (2, 4, 1, 3), (2, 2, 7, 3), is_causal=True
+    ),
     "scaled_dot_product_attention, mask": lambda d: attention(
         d, (2, 3, 5, 4), (2, 3, 7, 4), mask=(2, 1, 5, 7), scale=0.8
     ),

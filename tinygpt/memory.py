@@ -65,11 +65,11 @@ def saved_by_block(config: GPTConfig, T: int, layer: int) -> int:
     if config.qk_norm:
         numbers += Q + K + H + G  # x_hat of q and of k, 1 / rms
     if config.position == "rope" or config.qk_norm_weight:
-        numbers += wide * K  # k turned or weighted; q like this is freed once it is scaled
-    numbers += wide * Q + Q  # attention: scaled q, and its result, laid out for the next matrix
+        numbers += wide * (Q + K)  # q and k turned or weighted
+    numbers += Q  # the result of attention, laid out for the next matrix
     if window is not None:
         numbers += Q + copied * (wide * K + K)  # its result block by block, and keys and values
-    numbers += H * (keys + 1)  # e^scores, for the keys that a block of queries meets
+    numbers += H * keys  # p, for the keys that a block of queries meets
     masks: float = 0
     if config.dropout:  # a byte for every number that may be dropped
         masks = H * (T if window is None else keys) + 2 * C

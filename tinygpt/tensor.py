@@ -109,7 +109,9 @@ def _gradients(node: Node, dys: list) -> tuple:
     for slot, (shape, dtype) in enumerate(node.parts):
         if dys[slot] is None:  # this result was never used
             dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
-    takes = backward.__code__.co_varnames if getattr(backward, "__defaults__", None) else ()
+    if not getattr(backward, "__defaults__", None):
+        return backward(*dys)
+    takes = backward.__code__.co_varnames
     told: dict[str, Any] = {}
     if "needs" in takes:
         told["needs"] = [source is not None for source in node.sources]

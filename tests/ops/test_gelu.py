@@ -1,6 +1,7 @@
 """GELU in both forms, and the error function beneath the exact one."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,18 @@ both = pytest.mark.parametrize("op", [ops.gelu, ops.gelu_tanh])
 @given(matrices)
 def test_gradient(op, shape):
     check_op(op, 2 * Draw(0)(*shape))
+
+
+@both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_change_no_bit(op, dtype, monkeypatch):
+    x = Draw(0)(5, 8).astype(dtype)[:, 1:]  # not contiguous
+    y, backward = op(x)
+    expected = y, *backward(np.cos(x))
+    monkeypatch.setattr(sys.modules[op.__module__], "BLOCK", 4)
+    y, backward = op(x)
+    for found, array in zip((y, *backward(np.cos(x))), expected, strict=True):
+        np.testing.assert_array_equal(found, array)
 
 
 @both

@@ -111,8 +111,8 @@ def test_saves(is_causal):
     B, H, T, D = 2, 3, BLOCK + 6, 4
     q, k, v = qkv(B, H, T, D)
     scores = BLOCK * BLOCK + 6 * T if is_causal else T * T
-    # scale * q, k, v, y; e^scores and their sums; a column of ones
-    expected = 8 * (4 * q.size + B * H * (scores + T) + T)
+    # q, k, v, y; p; a column of ones
+    expected = 8 * (4 * q.size + B * H * scores + T)
     assert saved_bytes(functools.partial(attention, is_causal=is_causal), q, k, v) == expected
 
 

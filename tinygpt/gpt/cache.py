@@ -61,6 +61,10 @@ class KVCache:
         if k.requires_grad:
             raise RuntimeError("a cache carries no gradients: use it inside `with no_grad():`")
         (B, _, T, _), starts, held = k.shape, self.starts, self.arrays[layer]
+        if len(starts) == 1 and not self.config.endless:
+            stop = starts[0] + T
+            held[0, :, :, starts[0] : stop], held[1, :, :, starts[0] : stop] = k.data, v.data
+            return Tensor(held[0, :, :, :stop]), Tensor(held[1, :, :, :stop]), None
         new, noted = np.stack([k.data, v.data]), np.arange(T)  # (2, B, G, T, D)
         stop = min(max(starts) + T, held.shape[3])
         if T > 1 and self.config.endless:  # the first of them see what the last ones replace

@@ -38,7 +38,8 @@ def sigmoid(x):
     Computed as (1 + tanh(x / 2)) / 2, the same function, which cannot overflow.
     """
     y = np.tanh(0.5 * x)
-    y = 0.5 * (1 + y)
+    y += 1
+    y *= 0.5
 
     def backward(dy):
         return (dy * y * (1 - y),)
@@ -97,6 +98,10 @@ def silu(x):
     y = x * s
 
     def backward(dy):
-        return (dy * (s + y * (1 - s)),)
+        dx = 1 - s
+        dx *= y
+        dx += s
+        dx *= dy
+        return (dx,)
 
     return y, backward

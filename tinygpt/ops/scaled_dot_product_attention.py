@@ -15,7 +15,7 @@ def scaled_dot_product_attention(
     """y = softmax(scale q k^T, where allowed) v.
 
     q (B, H, T, D), k (B, G, S, D), v (B, G, S, E) -> y (B, H, T, E); each of the G key heads serves
-    R = H / G query heads. T and S at least 1.   Saves scale q, k, v, y and e^scores.
+    R = H / G query heads. T and S at least 1.   Saves q, k, v, y and p.
 
     Causal: query t sees key s if s <= t + S - T, so the last query sees every key. attn_mask
     broadcasts to (B, H, T, S), True where attention is allowed. A query that sees nothing gets 0.
@@ -39,10 +39,12 @@ def scaled_dot_product_attention(
 
     # Query heads that share keys are grouped: in a product they are only more rows, R * n of them.
     y = np.empty_like(q, shape=(B, H, T, E))
-    qs, ys = (q * scale).reshape(B, G, R, T, D), y.reshape(B, G, R, T, E)
+    qs, ys = q.reshape(B, G, R, T, D), y.reshape(B, G, R, T, E)
     kT = k.swapaxes(-1, -2)  # (B, G, D, S)
     if T > 1:
-        kT = kT.copy()  # contiguous: small products like it
+        kT = _times(scale, kT)
+    else:
+        qs = qs * scale  # one query: less than all keys
     is_causal = is_causal and T > 1  # one query is the last, and sees every key
     if attn_mask is not None:
         attn_mask = np.broadcast_to(attn_mask, (B, H, T, S)).reshape(B, G, R, T, S)
@@ -57,7 +59,7 @@ def scaled_dot_product_attention(
         p *= 1 / (1 - dropout_p)
         return p
 
-    saved = []  # for each block of queries: rows, keys, e^scores and their sums
+    saved = []  # for each block of queries: rows, keys, p
     for start in range(0, T, BLOCK):
         stop = min(start + BLOCK, T)
         seen = max(1, min(stop + offset, S)) if is_causal else S
@@ -73,37 +75,40 @@ def scaled_dot_product_attention(
             s = np.where(attn_mask[:, :, :, rows, keys], s, -math.inf)
 
         # argmax, because max is slow on rows this short. Finite also where nothing is seen.
-        largest = np.take_along_axis(s, s.argmax(axis=-1)[..., None], axis=-1)
-        s -= np.maximum(largest, lowest)
-        e = np.exp(s, out=s).reshape(B, G, R * n, seen)
-        total = np.maximum(e @ ones[keys], 1)  # (B, G, R * n, 1); at least e^0 where a key is seen
-        weighted = (drop(e, rows, keys) @ v[:, :, keys]).reshape(B, G, R, n, E)
-        np.divide(weighted, total.reshape(B, G, R, n, 1), out=ys[:, :, :, rows])
-        saved.append((rows, keys, e, total))
+        s = s.reshape(-1, seen)
+        largest = s[np.arange(len(s), like=s), s.argmax(axis=-1)]
+        s -= np.maximum(largest, lowest)[:, None]
+        p = np.exp(s, out=s).reshape(B, G, R * n, seen)
+        p /= np.maximum(p @ ones[keys], 1)  # the sum is at least e^0 where a key is seen
+        ys[:, :, :, rows] = (drop(p, rows, keys) @ v[:, :, keys]).reshape(B, G, R, n, E)
+        saved.append((rows, keys, p))
 
     def backward(dy):
-        dqs, dk, dv = np.empty_like(qs), np.empty_like(k), np.empty_like(v)
-        dys = dy.reshape(B, G, R, T, E)
-        vT = v.swapaxes(-1, -2).copy()  # (B, G, E, S)
-        for rows, keys, e, total in reversed(saved):
-            tall = e.shape[:3]  # (B, G, R * n)
+        dq = np.empty_like(q)
+        dqs, dys = dq.reshape(B, G, R, T, D), dy.reshape(B, G, R, T, E)
+        qs = q.reshape(B, G, R, T, D)
+        vT = _times(scale, v.swapaxes(-1, -2))  # (B, G, E, S)
+        for rows, keys, p in reversed(saved):
+            tall = p.shape[:3]  # (B, G, R * n)
             dy_block = dys[:, :, :, rows].reshape(*tall, E)
             y_block = ys[:, :, :, rows].reshape(*tall, E)
             q_block = qs[:, :, :, rows].reshape(*tall, D)
-            dy_over = dy_block / total  # y = e v / total: e and dy / total make p and dy
-            delta = (dy_over * y_block) @ ones[:1].repeat(E, 0)
-            ds = drop(dy_over @ vT[..., keys], rows, keys)
-            ds -= delta
-            ds *= e
+            ds = drop(dy_block @ vT[..., keys], rows, keys)
+            ds -= (dy_block * y_block) @ (scale * ones[:1].repeat(E, 0))  # delta
+            ds *= p  # times scale, which vT and delta have
+            dqs[:, :, :, rows] = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
             dk_block = ds.swapaxes(-1, -2) @ q_block
-            dv_block = drop(e, rows, keys).swapaxes(-1, -2) @ dy_over
+            dv_block = drop(p, rows, keys).swapaxes(-1, -2) @ dy_block
             if rows.stop == T:  # the last block comes first, and meets every key
-                dk[...], dv[...] = dk_block, dv_block
+                dk, dv = dk_block, dv_block
             else:
                 dk[:, :, keys] += dk_block
                 dv[:, :, keys] += dv_block
-            dq_block = (ds @ k[:, :, keys]).reshape(B, G, R, -1, D)
-            np.multiply(dq_block, scale, out=dqs[:, :, :, rows])
-        return dqs.reshape(B, H, T, D), dk, dv
+        return dq, dk, dv
 
     return y, backward
+
+
+def _times(scale, a):
+    """scale * a, contiguous: small products like it."""
+    return np.multiply(a, scale, out=np.empty_like(a, order="C"))
