@@ -217,7 +217,11 @@ class Result:
 
     @property
     def launches(self) -> str:
-        return str(sum(count for _, count, _ in self.kernels)) if self.kernels else "not counted"
+        """How many kernels a step starts, and for how much of its time one is at work."""
+        if not self.kernels:
+            return "not counted"
+        busy = sum(seconds for _, _, seconds in self.kernels) / self.seconds
+        return f"{sum(count for _, count, _ in self.kernels)}, at work {busy:.0%}"
 
 
 def measure(name: str, config: GPTConfig, B: int) -> Result:
@@ -369,9 +373,9 @@ def driver() -> str:
         return "unknown"
 
 
-def save(page: str, machine: dict[str, Any], folder: Path = RESULTS) -> Path:
+def save(page: str, machine: dict[str, Any], folder: Path) -> Path:
     """Write the page under a name of its own, by GPU and day: runs of one day are numbered."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     gpu = re.sub(r"[^a-z0-9]+", "-", machine["gpu"].lower()).strip("-")
     names = (f"{gpu}-{datetime.date.today()}{n and f'-{n}' or ''}.md" for n in itertools.count())
     file = next(folder / name for name in names if not (folder / name).exists())
@@ -384,7 +388,8 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--config", nargs="+", choices=CONFIGS, default=list(CONFIGS))
     parser.add_argument("--against", nargs="*", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--save", action="store_true", help="in benchmarks/results")
+    parser.add_argument("--save", nargs="?", const=RESULTS, type=Path, metavar="FOLDER",
+                        help="keep the page (default: in benchmarks/results)")  # fmt: skip
     options = parser.parse_args()
 
     try:
@@ -417,7 +422,8 @@ def main() -> None:
             if result.kernels:
                 say(f"### Where the time goes: {result.name}\n\n{longest(result)}")
     if options.save:
-        print(f"\nsaved in {save(chr(10).join(page) + chr(10), machine)}")
+        text = "\n\n".join(page) + "\n"
+        print(f"\nsaved in {save(text, machine, options.save)}")
 
 
 if __name__ == "__main__":

@@ -35,10 +35,10 @@ import numpy as np
 from tqdm import tqdm
 
 from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoint, data, evaluate
-from tinygpt.backend import resolve_device, threads, to_numpy
+from tinygpt.backend import bring, resolve_device, threads, to_numpy
 from tinygpt.commands import plot
 from tinygpt.commands.command_line import Parser, natural, positive, run
-from tinygpt.kernels import PRECISIONS, precision
+from tinygpt.kernels import PRECISIONS, LossScale, precision
 from tinygpt.memory import training_memory
 from tinygpt.optim import Optimizer, warmup_cosine
 from tinygpt.parallel import micro_batch_count
@@ -87,6 +87,7 @@ MODEL_FIELDS = [  # all but one that comes from the text, and one that is for lo
 ]
 CHANGEABLE = {"steps", "eval_interval", "save_interval", "text"}  # when a run goes on
 GPU_TOKENS = 1 << 16  # at a time on a GPU; on a CPU, parallel.py says how many
+READ_EVERY = 10  # steps, after which a GPU's losses are looked at
 BAD_STEPS = 10  # in a row with a loss or gradient that is not finite: then a run gives up
 
 
@@ -161,11 +162,15 @@ def main(argv: list[str] | None = None) -> None:
     if device == "cpu":
         say(f"{sum(needed.values()) / 1e6:,.0f} MB of memory at the peak (--memory says for what)")
 
-    def measure(f: Callable, ids: Any, targets: Any, rng: Any = None) -> float:
-        """The loss that f, accumulate_gradients or evaluate, gives for a batch."""
-        pieces = None if device == "cpu" else -(-ids.size // GPU_TOKENS)
-        with precision(settings.get("precision", "float32")):
-            return float(f(model.loss, ids, targets, rng=rng, micro_batches=pieces))
+    rounding = settings.get("precision", "float32")
+    loss_scale = None
+    if rounding == "float16":
+        state = {"state": meta["loss_scale"]} if resuming else {}
+        loss_scale = LossScale(optimizer.data, **state)
+
+    def pieces(ids: np.ndarray) -> int | None:
+        """Into how many a batch is cut (None: as a CPU wants it)."""
+        return None if device == "cpu" else -(-ids.size // GPU_TOKENS)
 
     def save() -> None:
         state = optimizer.state_dict()
@@ -181,6 +186,8 @@ def main(argv: list[str] | None = None) -> None:
             "text_sha256": sha256(text),
             "cut": [threads(), micro_batch_count(B, T)],
         }
+        if loss_scale is not None:
+            meta["loss_scale"] = to_numpy(loss_scale.state).tolist()
         groups = {"model": model.state_dict(), "optimizer": moments}
         checkpoint.save(out / "checkpoint", progress.step, groups, meta)
 
@@ -189,73 +196,95 @@ def main(argv: list[str] | None = None) -> None:
     log = out / "log.jsonl"
     forget_after(progress.step, log)
     started = time.monotonic()
-    loss = math.nan
-    bar = tqdm(total=steps, initial=progress.step, unit="step", leave=False, disable=None)
+    readings = Readings()
+    loss = norm = math.nan
 
-    while progress.step < steps:
-        before = time.perf_counter()
-        ids, targets = next(loader)
-        rng = (settings["seed"], progress.step)
-        loss = measure(accumulate_gradients, ids, targets, rng)
-        norm = float(optimizer.clip_grad_norm(settings["clip"]))
-        lr_scale = warmup_cosine(
-            progress.step, steps, settings["warmup"], final=settings["final_lr"]
-        )
-        progress.step += 1
-        if math.isfinite(loss) and math.isfinite(norm):
-            optimizer.step(lr_scale)
-            progress.new_steps += 1
-            progress.new_loss += loss
-            progress.skipped_in_a_row = 0
-        else:
+    def look(everything: bool) -> bool:
+        """Take in the losses and norms that have come, or wait for all; is the last one finite?"""
+        nonlocal loss, norm
+        good = True
+        for step, loss, norm in readings.read(everything):
+            good = math.isfinite(loss) and math.isfinite(norm)
+            if good:
+                progress.new_steps += 1
+                progress.new_loss += loss
+                progress.skipped_in_a_row = 0
+                continue
             progress.skipped_steps += 1
             progress.skipped_in_a_row += 1
-            say(f"step {progress.step:,} skipped: {what_is_not_finite(model, loss)}")
+            say(f"step {step:,} skipped: {what_is_not_finite(model, loss)}")
             if progress.skipped_in_a_row == BAD_STEPS:
                 raise SystemExit(why_not_finite(model, loss, progress, out))
-        optimizer.zero_grad()
-        seconds = time.perf_counter() - before
-        progress.new_seconds += seconds
-        bar.set_postfix_str(f"loss {loss:.3f}, {B * T / seconds:,.0f} tokens/s", refresh=False)
-        bar.update()
+        return good
 
-        finished = progress.step == steps
-        if progress.new_steps and (finished or progress.step % settings["eval_interval"] == 0):
-            val_loss = measure(evaluate, val_ids, val_targets)
-            progress.elapsed_seconds += progress.new_seconds
-            entry = {
-                "step": progress.step,
-                "train_loss": progress.new_loss / progress.new_steps,
-                "val_loss": val_loss,
-                "val_bits_per_byte": val_loss / math.log(2) / bytes_per_token,
-                "lr": settings["lr"] * lr_scale,
-                "grad_norm": norm,
-                "tokens_per_second": progress.new_steps * B * T / progress.new_seconds,
-                "elapsed_seconds": progress.elapsed_seconds,
-                "skipped_steps": progress.skipped_steps,
-            }
-            if floor is not None:
-                entry["floor"] = floor
-            write(log, json.dumps(entry) + "\n", "a")
-            say(
-                "step {step:,}: training {train_loss:.4f}, validation {val_loss:.4f} nats, "
-                "{elapsed_seconds:.1f} s, {tokens_per_second:,.0f} tokens/s".format(**entry)
+    bar = tqdm(total=steps, initial=progress.step, unit="step", leave=False, disable=None)
+
+    with precision(rounding):
+        while progress.step < steps:
+            before = time.perf_counter()
+            ids, targets = next(loader)
+            rng = (settings["seed"], progress.step)
+            scale = None if loss_scale is None else loss_scale.value
+            readings.add(
+                progress.step + 1,
+                accumulate_gradients(model.loss, ids, targets, rng, pieces(ids), scale),
+                optimizer.clip_grad_norm(settings["clip"], loss_scale),
             )
-            progress.new_steps, progress.new_loss, progress.new_seconds = 0, 0.0, 0.0
-            if progress.best_val_loss is None or val_loss < progress.best_val_loss:
-                progress.best_val_loss = val_loss
-                model.save(out / "best", tokenizer)
+            lr_scale = warmup_cosine(
+                progress.step, steps, settings["warmup"], final=settings["final_lr"]
+            )
+            progress.step += 1
+            finished = progress.step == steps
+            evaluating = finished or progress.step % settings["eval_interval"] == 0
+            good = look(everything=device == "cpu" or evaluating)
+            if good or device != "cpu":  # where a GPU decides by itself, see clip_grad_norm
+                optimizer.step(lr_scale)
+            optimizer.zero_grad()
+            seconds = time.perf_counter() - before
+            progress.new_seconds += seconds
+            bar.set_postfix_str(f"loss {loss:.3f}, {B * T / seconds:,.0f} tokens/s", refresh=False)
+            bar.update()
 
-        timed_out = time.monotonic() - started > options.get("time_limit", math.inf)
-        leaving = not finished and (stop.signal is not None or timed_out)
-        if finished or leaving or progress.step % settings["save_interval"] == 0:
-            save()
-        if leaving:
-            bar.close()
-            why = "the time limit" if timed_out else stop.signal
-            say(f"stopped by {why} at step {progress.step:,} of {steps:,}; all is saved. To go on:")
-            say(f"    {how_to_go_on(out, options)}")
-            return
+            if progress.new_steps and evaluating:
+                val_loss = float(
+                    evaluate(model.loss, val_ids, val_targets, micro_batches=pieces(val_ids))
+                )
+                progress.elapsed_seconds += progress.new_seconds
+                entry = {
+                    "step": progress.step,
+                    "train_loss": progress.new_loss / progress.new_steps,
+                    "val_loss": val_loss,
+                    "val_bits_per_byte": val_loss / math.log(2) / bytes_per_token,
+                    "lr": settings["lr"] * lr_scale,
+                    "grad_norm": norm,
+                    "tokens_per_second": progress.new_steps * B * T / progress.new_seconds,
+                    "elapsed_seconds": progress.elapsed_seconds,
+                    "skipped_steps": progress.skipped_steps,
+                }
+                if floor is not None:
+                    entry["floor"] = floor
+                write(log, json.dumps(entry) + "\n", "a")
+                say(
+                    "step {step:,}: training {train_loss:.4f}, validation {val_loss:.4f} nats, "
+                    "{elapsed_seconds:.1f} s, {tokens_per_second:,.0f} tokens/s".format(**entry)
+                )
+                progress.new_steps, progress.new_loss, progress.new_seconds = 0, 0.0, 0.0
+                if progress.best_val_loss is None or val_loss < progress.best_val_loss:
+                    progress.best_val_loss = val_loss
+                    model.save(out / "best", tokenizer)
+
+            timed_out = time.monotonic() - started > options.get("time_limit", math.inf)
+            leaving = not finished and (stop.signal is not None or timed_out)
+            if finished or leaving or progress.step % settings["save_interval"] == 0:
+                look(everything=True)
+                save()
+            if leaving:
+                bar.close()
+                why = "the time limit" if timed_out else stop.signal
+                where = f"step {progress.step:,} of {steps:,}"
+                say(f"stopped by {why} at {where}; all is saved. To go on:")
+                say(f"    {how_to_go_on(out, options)}")
+                return
 
     bar.close()
     if progress.best_val_loss is None:
@@ -369,7 +398,7 @@ def load_run(out: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any
     in_every_run = fresh_settings({}).keys() & fresh_settings({"preset": "nanogpt"}).keys()
     if not (
         set(arrays) == {"model", "optimizer"}
-        and set(meta) == names
+        and set(meta) - {"loss_scale"} == names
         and set(meta["settings"]) >= in_every_run
         and set(meta["progress"]) == set(asdict(Progress()))
     ):
@@ -501,6 +530,35 @@ class StopOnSignal:
     def _note(self, number: int, frame: Any) -> None:
         self.signal = signal.Signals(number).name
         signal.signal(number, signal.SIG_DFL)
+
+
+class Readings:
+    """The losses and gradient norms of steps. To look at a number of a GPU is to wait for it: so
+    those of READ_EVERY steps set out together, and are looked at when the next ones set out."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []  # those that have not been looked at
+        self.here: list[Any] = []  # two numbers for each of the newest, where they were computed
+        self.coming: Callable[[], np.ndarray] | None = None  # those of the others
+
+    def add(self, step: int, loss: Any, norm: Any) -> None:
+        self.steps.append(step)
+        self.here += [loss, norm]
+
+    def read(self, everything: bool) -> list[tuple[int, float, float]]:
+        """(step, loss, norm) of all steps, or of those for which there is nothing to wait."""
+        numbers: list[float] = []
+        if everything or len(self.here) == 2 * READ_EVERY:
+            if self.coming is not None:
+                numbers += self.coming().tolist()
+            self.coming = bring(np.stack(self.here)) if self.here else None
+            self.here = []
+        if everything and self.coming is not None:
+            numbers += self.coming().tolist()
+            self.coming = None
+        n = len(numbers) // 2
+        steps, self.steps = self.steps[:n], self.steps[n:]
+        return list(zip(steps, numbers[::2], numbers[1::2], strict=True))
 
 
 def what_is_not_finite(model: GPT, loss: float) -> str:

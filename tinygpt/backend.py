@@ -90,6 +90,27 @@ def to_numpy(array: Any) -> np.ndarray:
     return np.asarray(array)
 
 
+def bring(array: Any) -> Callable[[], np.ndarray]:
+    """Begin to copy an array to the CPU; what is returned waits until it is there, and gives it.
+
+    From a GPU it goes to pinned memory, while the GPU and the CPU go on with other things.
+    """
+    if type(array).__module__.partition(".")[0] != "cupy":
+        return functools.partial(to_numpy, array)
+    import cupyx
+
+    there = cupyx.empty_pinned(array.shape, array.dtype)
+    array.get(out=there, blocking=False)
+    arrival = cupy().cuda.Event()
+    arrival.record()
+
+    def wait() -> np.ndarray:
+        arrival.synchronize()
+        return there
+
+    return wait
+
+
 def as_array(x: Any) -> Any:
     """Where an array would have no axes, NumPy gives a number instead: make it an array again."""
     if type(x) is np.ndarray:  # nearly always: the quick answer

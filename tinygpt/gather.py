@@ -33,7 +33,10 @@ def deliver_to_leaf(leaf: Any, dx: Any) -> None:
 def add_to_grad(leaf: Any, where: Any, numbers: Any) -> None:
     if leaf.grad is None:
         leaf.grad = np.zeros_like(leaf.data)
-    leaf.grad[where] += numbers
+    if where is ...:
+        leaf.grad += numbers  # grad[...] += would, on a GPU, also copy grad onto itself
+    else:
+        leaf.grad[where] += numbers
 
 
 def parts_of(dx: Any) -> Iterable[tuple[Any, Any]]:

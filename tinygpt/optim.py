@@ -115,8 +115,10 @@ class Optimizer:
         self._check_places()
         self.grad[...] = 0
 
-    def clip_grad_norm(self, max_norm: float) -> Any:
+    def clip_grad_norm(self, max_norm: float, loss_scale: kernels.LossScale | None = None) -> Any:
         """Scale the gradients so that their norm, taken over all of them, is at most max_norm.
+
+        loss_scale: what the loss was scaled by, for float16 on a GPU; undone here, and updated.
 
         Returns the norm before, a 0-d array. Where it is not finite, the gradients stay as they
         are on a CPU. On a GPU, where to look at the norm is to wait for it, they become 0, and the
@@ -130,7 +132,10 @@ class Optimizer:
             return self.grad[block] @ self.grad[block]
 
         if self._has_kernels():
-            self._norm = kernels.clip(self.grad, max_norm)
+            scale = None if loss_scale is None else loss_scale.value
+            self._norm = kernels.clip(self.grad, max_norm, scale)
+            if loss_scale is not None:
+                loss_scale.update(self._norm)
             return self._norm
         norm = as_array(np.sqrt(sum(_run(_blockwise(square, 0, self.grad.size)))))
         if max_norm < norm < math.inf:
@@ -233,7 +238,9 @@ class AdamW(Optimizer):
         if self._has_kernels():
             here = slice(span.start, span.stop)
             w, m, v = self.data[here], self.exp_avg[here], self.exp_avg_sq[here]
-            numbers = (b1, b2, root, eps, step, shrink, self._norm)
+            copy = kernels.copy_for_products(self.data)
+            copy = None if copy is None else copy[here]
+            numbers = (b1, b2, root, eps, step, shrink, self._norm, copy)
             return [functools.partial(kernels.adamw, w, m, v, self.grad[here], *numbers)]
 
         def update(block):
@@ -302,7 +309,15 @@ class Muon(AdamW):
             jobs.append((p.size, functools.partial(update, p, m)))
             at += p.size
         jobs.sort(key=lambda job: -job[0])  # large ones first, so that no thread ends late
-        return [job for _, job in jobs]
+        return [job for _, job in jobs] + self._copying(span)
+
+    def _copying(self, span: Span) -> list[Callable]:
+        """Where a GPU's products take a copy of the weights: the job that brings it up to date."""
+        copy = kernels.copy_for_products(self.data) if self._has_kernels() else None
+        if copy is None:
+            return []
+        here = slice(span.start, span.stop)
+        return [lambda: copy.__setitem__(here, self.data[here])]
 
 
 def orthogonal(u: Any) -> Any:

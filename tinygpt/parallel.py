@@ -22,12 +22,18 @@ TOKENS = 512  # in a piece: enough for full-speed products, few enough for the c
 
 
 def accumulate_gradients(
-    loss: Callable, ids: Any, targets: Any, rng: Rng = None, micro_batches: int | None = None
+    loss: Callable,
+    ids: Any,
+    targets: Any,
+    rng: Rng = None,
+    micro_batches: int | None = None,
+    loss_scale: Any = None,
 ) -> np.ndarray:
     """Add to p.grad the gradient of loss(ids, targets), computed in micro-batches on every core.
 
     loss(ids, targets, rng=...) -> a scalar Tensor, the mean over the targets that are not -1; ids
-    and targets (B, T). Returns that mean over the whole batch, a 0-d array.
+    and targets (B, T). Returns that mean over the whole batch, a 0-d array. loss_scale: a 0-d array
+    to multiply the gradient by.
 
     The result does not depend on the cut, up to rounding: each piece weighs as much as its share of
     the targets that count, a piece without any is skipped (a batch without any is a ValueError),
@@ -43,7 +49,7 @@ def accumulate_gradients(
             with gather_gradients(GatheredInTurn(turns, thread)) as gradients:
                 for share, arguments, options in pieces:
                     mean = loss(*arguments, **options)
-                    (mean * share).backward()
+                    (mean * share).backward(loss_scale)
                     total = total + mean.data * share
         finally:
             turns.leave(thread)

@@ -2,6 +2,15 @@
 
 from .arrays import GPUArray, emulated, no_waiting, to_gpu
 from .build import build
-from .programs import PROGRAMS, name_of
+from .programs import EMULATED, PROGRAMS, name_of
 
-__all__ = ["PROGRAMS", "GPUArray", "build", "emulated", "name_of", "no_waiting", "to_gpu"]
+__all__ = [
+    "EMULATED",
+    "PROGRAMS",
+    "GPUArray",
+    "build",
+    "emulated",
+    "name_of",
+    "no_waiting",
+    "to_gpu",
+]

@@ -101,7 +101,8 @@ def product(g, beta):
     second = columns(g.second, g.second_step, (g.k, g.n), g.transpose_second)
     out = columns(g.out, g.out_step, (g.m, g.n), False)
     y = first.astype("float32") @ second.astype("float32")
-    out[...] = (y if beta == 0 else y + beta * out.astype("float32")).astype(out.dtype)
+    with np.errstate(over="ignore"):  # float16 has infinity for what is too large
+        out[...] = (y if beta == 0 else y + beta * out.astype("float32")).astype(out.dtype)
 
 
 def columns(x, step, shape, transposed):

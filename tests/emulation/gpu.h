@@ -293,6 +293,33 @@ static inline unsigned bf16_pair(float first, float second) {
     return bf16_bits(first) | (unsigned)bf16_bits(second) << 16;
 }
 
+static inline float bf16_to_float(unsigned short bits) {
+    return __uint_as_float((unsigned)bits << 16);
+}
+
+static inline unsigned short f16_bits(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, 4);
+    unsigned sign = bits >> 16 & 0x8000;
+    float size = std::fabs(x);
+    if (x != x) return 0x7fff;
+    if (size >= 65520) return sign | 0x7c00;  // half way beyond the largest: infinity
+    if (size < 0x1p-14f) return sign | (unsigned)std::nearbyint(size * 0x1p24f);  // subnormal
+    return sign | ((bits & 0x7fffffff) + 0xfff + (bits >> 13 & 1) - (112u << 23)) >> 13;
+}
+
+static inline unsigned f16_pair(float first, float second) {
+    return f16_bits(first) | (unsigned)f16_bits(second) << 16;
+}
+
+static inline float f16_to_float(unsigned short bits) {
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float size = exponent == 0 ? std::ldexp((float)fraction, -24)
+                 : exponent < 31 ? std::ldexp((float)(fraction + 1024), exponent - 25)
+                 : fraction ? NAN : INFINITY;
+    return bits >> 15 ? -size : size;
+}
+
 static inline void ldmatrix(unsigned (&r)[4], const void *row, bool transposed) {
     if ((uintptr_t)row % 16) gpu::error = "ldmatrix wants rows at multiples of 16 bytes";
     gpu::Exchange<const char *> rows((const char *)row, ~0u, gpu::MATRIX);
@@ -314,13 +341,12 @@ static inline void ldmatrix4_transposed(unsigned (&r)[4], const void *row) {
     ldmatrix(r, row, true);
 }
 
-static inline void mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+static inline void mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
+                       float to_float(unsigned short)) {
     struct Operands { unsigned a[4], b[2]; };
     gpu::Exchange<Operands> warp({{a[0], a[1], a[2], a[3]}, {b0, b1}}, ~0u, gpu::MATRIX);
     int g = gpu::lane() / 4, t = gpu::lane() % 4;
-    auto half = [](unsigned pair, int i) {
-        return __uint_as_float(i ? pair & 0xffff0000 : pair << 16);
-    };
+    auto half = [&](unsigned pair, int i) { return to_float(i ? pair >> 16 : pair & 0xffff); };
     for (int quarter = 0; quarter < 4; quarter++) {  // what one lane in four holds of the sum
         Operands rows = warp.of(4 * g + quarter);
         for (int i = 0; i < 2; i++) {
@@ -334,6 +360,14 @@ static inline void mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsig
             }
         }
     }
+}
+
+static inline void bf16_mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    mma(c, a, b0, b1, bf16_to_float);
+}
+
+static inline void f16_mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    mma(c, a, b0, b1, f16_to_float);
 }
 
 static inline void copy16(void *to, const void *from) {

@@ -7,8 +7,14 @@ CONSTANTS = {"attention.cu": [(("D", D),) for D in HEAD_SIZES]}
 PROGRAMS = [
     Program(file.name, scalar, constants)
     for file in sorted(FOLDER.glob("*.cu"))
-    for scalar in ("float", "bf16")
+    for scalar in ("float", "bf16", "f16")
     for constants in CONSTANTS.get(file.name, [()])
+]
+# What is run by g++: of f16, which shares all but a few lines with bf16, what training starts.
+EMULATED = [
+    program
+    for program in PROGRAMS
+    if program.scalar != "f16" or not program.constants or dict(program.constants)["D"] == 32
 ]
 
 

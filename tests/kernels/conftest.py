@@ -5,7 +5,7 @@ import shutil
 import warnings
 
 import pytest
-from emulation import PROGRAMS, build, emulated, name_of, no_waiting, to_gpu
+from emulation import EMULATED, build, emulated, name_of, no_waiting, to_gpu
 
 from tinygpt import backend
 
@@ -21,7 +21,7 @@ def build_folder(pytestconfig):
 @pytest.fixture(scope="session")
 def library(build_folder):
     """All kernels, compiled for the CPU."""
-    return build({name_of(program): program.source() for program in PROGRAMS}, build_folder)
+    return build({name_of(program): program.source() for program in EMULATED}, build_folder)
 
 
 class Emulator:
@@ -77,3 +77,12 @@ def device(request):
     except RuntimeError as error:
         pytest.skip(str(error))
     return GPU()
+
+
+@pytest.fixture
+def cuda(device, monkeypatch):
+    """The device "cuda" is the one that `device` stands for."""
+    if device.emulated:
+        stand_in = type("cupy", (), {"asarray": staticmethod(device.array)})
+        monkeypatch.setattr(backend, "cupy", lambda: stand_in)
+    return device

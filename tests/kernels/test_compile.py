@@ -19,6 +19,7 @@ def combinations():
         heavy = program.file == "attention.cu" and program.scalar == "float"
         for architecture in ARCHITECTURES:
             slow = architecture != quick or (heavy and dict(program.constants)["D"] != 64)
+            slow |= program.scalar == "f16" and program.file != "gelu.cu"  # as bf16 but for words
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(
                 program, architecture, marks=marks, id=f"{name_of(program)}-{architecture}"

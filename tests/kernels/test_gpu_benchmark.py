@@ -80,7 +80,7 @@ def test_a_page(script, tmp_path):
     assert "| tinygpt | 4,096,000 | 4.00 | " in page
     assert "| not counted | 2.00 GB | 1.00 | 4.170 |" in page
     assert "| PyTorch eager, flash | 2,730,667 | 6.00 | " in page
-    assert "| 3 | 3.00 GB | 1.50 | 4.180 |" in page
+    assert "| 3, at work 17% | 3.00 GB | 1.50 | 4.180 |" in page
     assert "| `k` | 3 | 1.000 |" in script.longest(theirs)
     heading = script.heading(machine, "python benchmarks/gpu.py")
     assert "800 TFLOP/s" in heading

@@ -112,6 +112,8 @@ BUGS = [
     ("dropout", "void dropout(", "element % 16", "lane", case("dropout")),
     # the optimizer
     ("adamw", "void adamw(", "i >= n", "false", adamw),
+    ("sums", "column_sums(", SYNC, ";", case("linear, many rows")),
+    ("sums", "column_sums(", "min(first + ROWS, N)", "first + ROWS", case("linear, many rows")),
     ("sums", "square_sums(", SYNC, ";", square_sum),
     ("sums", "sum_parts(", "if (c >= C) return;", ";", square_sum),
 ]  # fmt: skip

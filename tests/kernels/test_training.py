@@ -8,20 +8,10 @@ from emulation import GPUArray
 from training_script import TINY, assert_same_end, load_script, quick_ends, write_text
 from twin_checks import relative_error, stored_as
 
-from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, backend, kernels
+from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, checkpoint, kernels
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import PRECISIONS, precision
 from tinygpt.kernels.launch import FOLDER
-
-
-@pytest.fixture
-def cuda(device, monkeypatch):
-    """The device "cuda" is the one that `device` stands for."""
-    if device.emulated:
-        stand_in = type("cupy", (), {"asarray": staticmethod(device.array)})
-        monkeypatch.setattr(backend, "cupy", lambda: stand_in)
-    return device
-
 
 CONFIGS = {
     "GPT-2": {"activation": "gelu_tanh", "dropout": 0.2},
@@ -120,14 +110,29 @@ def test_what_waits_is_noticed(cuda):
 # ---- the training script ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head_size", [32, 16])  # kernels for attention, and the op
-def test_a_run_in_bfloat16_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, head_size):
-    stored_as("bfloat16")
+def test_readings_come_later_and_none_is_lost(cuda, monkeypatch):
+    script = load_script()
+    monkeypatch.setattr(script, "READ_EVERY", 2)
+    readings, came = script.Readings(), []
+    for step in range(1, 8):
+        readings.add(step, *(cuda.array(np.array(x), "float32") for x in (step / 2, -step)))
+        came.append(readings.read(everything=step == 7))
+    assert [[step for step, _, _ in some] for some in came] == [
+        [], [], [], [1, 2], [], [3, 4], [5, 6, 7],
+    ]  # fmt: skip
+    assert all(some == [(n, n / 2, -n) for n, *_ in some] for some in came)
+
+
+@pytest.mark.parametrize(  # kernels for attention, and the op
+    ("precision", "head_size"), [("bfloat16", 32), ("float16", 16)]
+)
+def test_a_run_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, precision, head_size):
+    stored_as(precision)
     quick_ends(monkeypatch)
     script = load_script()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     arguments = [
-        *TINY, "--device", "cuda", "--precision", "bfloat16", "--text", write_text(tmp_path),
+        *TINY, "--device", "cuda", "--precision", precision, "--text", write_text(tmp_path),
         "--n-layer", "1", "--n-head", "1", "--n-embd", str(head_size), "--steps", "3", "--out",
     ]  # fmt: skip
     with cuda.running():
@@ -135,6 +140,9 @@ def test_a_run_in_bfloat16_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, h
         script.main([*arguments, str(parts), "--time-limit", "1e-9"])
         script.main(["--resume", str(parts), "--device", "cuda"])
     assert_same_end(whole, parts)
+    (_, meta, _), (_, other, _) = (checkpoint.load(f / "checkpoint") for f in (whole, parts))
+    assert meta.get("loss_scale") == other.get("loss_scale")
+    assert ("loss_scale" in meta) == (precision == "float16")
 
 
 def test_precision_needs_a_gpu():

@@ -21,6 +21,12 @@ def test_twin_gives_what_its_op_gives(device, case, dtype):
         check_twin(device, *CASES[case], dtype, order)
 
 
+@pytest.mark.parametrize("case", ["gelu_tanh", "linear_cross_entropy", "attention with dropout"])
+def test_float16(device, case):
+    for order in device.orders[::3]:
+        check_twin(device, *CASES[case], "float16", order)
+
+
 @both_dtypes
 @pytest.mark.parametrize("case", LARGE_HEADS)
 def test_heads_of_other_sizes(device, case, dtype):

@@ -19,15 +19,19 @@ from .dropout import dropout
 from .embedding import embedding
 from .launch import has_kernels
 from .linear import linear
+from .loss_scale import LossScale
 from .norms import layer_norm, rms_norm
-from .optimizers import adamw, clip, square_sum
-from .precision import PRECISIONS, precision
+from .optimizers import adamw, clip
+from .precision import PRECISIONS, copy_for_products, precision
+from .sums import square_sum
 
 __all__ = [
     "PRECISIONS",
     "TWINS",
+    "LossScale",
     "adamw",
     "clip",
+    "copy_for_products",
     "has_kernels",
     "on_gpu",
     "plain",

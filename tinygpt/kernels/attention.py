@@ -83,9 +83,10 @@ def sliding_window_attention(q, k, v, **options):
 
 
 def _by_the_op(op, inputs, options):
-    """The op itself, in float32 where arrays are bfloat16, which it does not know."""
+    """The op itself, in float32 where arrays have 16 bits: too few for sums, which it would keep in
+    them."""
     dtypes = [None if x is None else x.dtype for x in inputs]
-    wide = [x.astype("float32") if _is_bfloat16(x) else x for x in inputs]
+    wide = [x.astype("float32") if _is_short(x) else x for x in inputs]
     y, backward_of_op = op(*wide, **options)
 
     def backward(dy):
@@ -96,8 +97,8 @@ def _by_the_op(op, inputs, options):
     return y.astype(dtypes[0], copy=False), backward
 
 
-def _is_bfloat16(x):
-    return x is not None and x.dtype.char == "E"
+def _is_short(x):
+    return x is not None and x.dtype.itemsize == 2
 
 
 NO_DROPOUT = (np.uint64(0), np.uint64(0), np.uint32(0))

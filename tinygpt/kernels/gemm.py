@@ -14,9 +14,9 @@ from ..backend import cupy
 from .launch import contiguous
 from .precision import tf32
 
-# From the headers of CUDA: cudaDataType, for float32 and bfloat16 by dtype.char; then
+# From the headers of CUDA: cudaDataType, for float32, float16 and bfloat16 by dtype.char; then
 # cublasComputeType_t and cublasGemmAlgo_t.
-TYPES = {"f": 0, "E": 14}
+TYPES = {"f": 0, "e": 2, "E": 14}
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
 
 
@@ -28,7 +28,7 @@ def product(a: Any, b: Any, dtype: Any) -> Any:
 def gemm(a: Any, b: Any, out: Any, beta: float = 0.0) -> Any:
     """out = a @ b + beta out.     a (M, K), b (K, N), out (M, N). Returns out.
 
-    a and b share a dtype; out may be float32 where they are bfloat16, and adds up gradients with
+    a and b share a dtype; out may be float32 where they have 16 bits, and adds up gradients with
     beta = 1.
     """
     GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta)

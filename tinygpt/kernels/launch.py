@@ -14,9 +14,9 @@ import numpy as np
 from ..backend import cupy
 
 FOLDER = Path(__file__).parent / "cuda"
-# What kernels can store, float32 and bfloat16, and its name in C; by dtype.char, because dtype.name
-# takes two microseconds.
-SCALARS = {"f": "float", "E": "bf16"}
+# What kernels can store, float32, bfloat16 and float16, and its name in C; by dtype.char, because
+# dtype.name takes two microseconds.
+SCALARS = {"f": "float", "E": "bf16", "e": "f16"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _module(program: Program) -> Any:
     if program.scalar == "bf16" and capability < AMPERE:
         raise RuntimeError(
             "bfloat16 needs a GPU of compute capability 8.0 or newer, and this one has "
-            f'{capability / 10}; try precision "float32"'
+            f'{capability / 10}; try precision "float16"'
         )
     return cupy().RawModule(code=program.source(), options=("-std=c++17",))
 
@@ -137,7 +137,7 @@ def _shared_memory(number: int) -> int:
 
 
 def stored(*arrays: Any) -> bool:
-    """Whether kernels can store these arrays: all in one dtype, float32 or bfloat16."""
+    """Whether kernels can store these arrays: all in one dtype, of those in SCALARS."""
     chars = {a.dtype.char for a in arrays if a is not None}
     return len(chars) == 1 and chars.pop() in SCALARS
 
@@ -149,8 +149,12 @@ def contiguous(x: Any) -> Any:
 
 def aligned(x: Any) -> bool:
     """Whether the first number of x lies at a multiple of 16 bytes."""
-    address = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
-    return address % 16 == 0
+    return address(x) % 16 == 0
+
+
+def address(x: Any) -> int:
+    """Where the first number of x lies in memory."""
+    return x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
 
 
 def ceil(n: int, size: int) -> int:

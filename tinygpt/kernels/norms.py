@@ -6,9 +6,9 @@ import numpy as np
 
 from .. import ops
 from .launch import ceil, contiguous, launch, stored
+from .sums import ROWS, sum_parts
 
 WARPS = 4  # rows in a block, a warp each
-ROWS = 256  # rows whose share of dw a block adds up, as in the kernels
 
 
 def layer_norm(x, w, b=None, eps=1e-5):
@@ -61,10 +61,3 @@ def rms_norm(x, w=None, eps=1e-5):
         return dx, sum_parts(parts, w)
 
     return y, backward
-
-
-def sum_parts(parts, like):
-    """parts (P, ...) -> their sum (...), in the dtype of `like`, always in the same order."""
-    y = np.empty(parts.shape[1:], like.dtype, like=like)
-    launch("sums.cu", "sum_parts", y, (ceil(y.size, 256),), (256,), (y, parts, len(parts), y.size))
-    return y

@@ -5,15 +5,29 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..backend import INSTALL
+from .launch import address
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
-_precision: ContextVar[str] = ContextVar("precision", default="float32")
+
+@dataclass
+class Precision:
+    """What precision() sets: the name, and what is known as the products take it already."""
+
+    name: str
+    dtype: Any = None  # what products round float32 to, if anything
+    copies: list[tuple[Any, Any]] = field(default_factory=list)  # flat weights, their copy
+
+
+FLOAT32 = Precision("float32")
+
+_precision: ContextVar[Precision] = ContextVar("precision", default=FLOAT32)
 
 
 @contextlib.contextmanager
@@ -21,15 +35,18 @@ def precision(name: str) -> Iterator[None]:
     """Inside `with precision("bfloat16"):` a GPU's products and attention work on bfloat16.
 
     Their inputs are rounded to it, sums are kept in float32, and so are weights, gradients, norms,
-    the residual stream and the loss. "tf32" rounds float32 inputs of products to 10 bits of
+    the residual stream and the loss. "float16" rounds less and holds nothing above 65504 or much
+    below 1e-7, so it needs a LossScale. "tf32" rounds float32 inputs of products to 10 bits of
     fraction, inside the product only. "float32" is the default. On a CPU nothing changes.
     ValueError for any other name.
+
+    Around a training loop it lets AdamW keep a rounded copy of the weights. So inside of it, change
+    weights by optimizers only; to write into them otherwise, leave it, and enter it again.
     """
     if name not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, not {name!r}")
-    if name == "bfloat16":
-        _bfloat16()
-    token = _precision.set(name)
+    dtypes = {"bfloat16": _bfloat16, "float16": lambda: np.dtype("float16")}
+    token = _precision.set(Precision(name, dtypes.get(name, lambda: None)()))
     try:
         yield
     finally:
@@ -37,14 +54,34 @@ def precision(name: str) -> Iterator[None]:
 
 
 def for_products(x: Any) -> Any:
-    """x as products take it: float32 is rounded to bfloat16 where that is the precision."""
-    rounds = _precision.get() == "bfloat16" and x.dtype == np.float32
-    return x.astype(_bfloat16()) if rounds else x
+    """x as products take it: float32 is rounded where that is the precision."""
+    now = _precision.get()
+    if now.dtype is None or x.dtype != np.float32:
+        return x
+    for weights, copy in now.copies:
+        start = (address(x) - address(weights)) // 4
+        if 0 <= start < weights.size and x.flags.c_contiguous:
+            return copy[start : start + x.size].reshape(x.shape)
+    return x.astype(now.dtype)
+
+
+def copy_for_products(weights: Any) -> Any:
+    """The copy of flat float32 weights that products take, for whoever changes weights to keep up
+    to date; None where there is none to be kept."""
+    now = _precision.get()
+    if now.dtype is None:
+        return None
+    for known, copy in now.copies:
+        if known is weights:
+            return copy
+    copy = weights.astype(now.dtype)
+    now.copies.append((weights, copy))
+    return copy
 
 
 def tf32() -> bool:
     """Whether products of float32 may round their inputs."""
-    return _precision.get() == "tf32"
+    return _precision.get().name == "tf32"
 
 
 def _bfloat16() -> np.dtype:

@@ -1,6 +1,6 @@
 // What every kernel starts from: how numbers are stored, and how a warp adds them up.
 //
-// scalar is float or bf16, chosen when a file is compiled: the type in which activations and
+// scalar is float, bf16 or f16, chosen when a file is compiled: the type in which activations and
 // weights are stored. All arithmetic is in float. Kernels that read activations four at a time want
 // them aligned to four, which whoever launches them sees to.
 
@@ -10,13 +10,21 @@ struct bf16 {
     unsigned short bits;  // the upper half of a float
 };
 
+struct f16 {
+    unsigned short bits;  // IEEE 754's binary16: more fraction, and nothing above 65504
+};
+
 DEVICE float to_float(float x) { return x; }
 
 DEVICE float to_float(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 
+DEVICE float to_float(f16 x) { return f16_to_float(x.bits); }
+
 DEVICE void store(float *p, float x) { *p = x; }
 
 DEVICE void store(bf16 *p, float x) { p->bits = bf16_bits(x); }
+
+DEVICE void store(f16 *p, float x) { p->bits = f16_bits(x); }
 
 struct __align__(4 * sizeof(scalar)) Four {
     scalar v[4];

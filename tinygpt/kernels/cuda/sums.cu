@@ -11,6 +11,32 @@ KERNEL void sum_parts(scalar *y, const float *parts, int P, int C) {
     store(y + c, sum);
 }
 
+// parts (blocks, C): for each ROWS rows of x (N, C), the sums of their columns; sum_parts adds them
+// up. A block is 32 columns by 8 rows of threads.
+const int ROWS = 256;
+
+KERNEL void column_sums(float *parts, const scalar *x, int N, int C) {
+    __shared__ float sums[8][32];
+    int column = threadIdx.x, y = threadIdx.y;
+    int c = blockIdx.x * 32 + column;
+    int first = blockIdx.y * ROWS;
+
+    float sum = 0;
+    if (c < C) {
+        for (int n = first + y; n < min(first + ROWS, N); n += 8) {
+            sum += to_float(x[(size_t)n * C + c]);
+        }
+    }
+    sums[y][column] = sum;
+    __syncthreads();
+
+    if (y == 0 && c < C) {
+        sum = 0;
+        for (int i = 0; i < 8; i++) sum += sums[i][column];
+        parts[(size_t)blockIdx.y * C + c] = sum;
+    }
+}
+
 // sums[block] = the sum of x_i^2 over the share of a block of 256 threads.     x (n,).
 KERNEL void square_sums(float *sums, const scalar *x, long long n) {
     __shared__ float warps[8];

@@ -4,8 +4,8 @@
 // g = lane / 4 and t = lane % 4, a lane has of each 8 columns, from 8 n on,
 //     s[n][0], s[n][1]:   row g,      columns 8 n + 2 t and the next
 //     s[n][2], s[n][3]:   row g + 8,  the same columns
-// This is how the tensor cores have it (see mma in ptx.cuh). For bf16 they do the work; for float,
-// where they would round, each lane computes its own elements.
+// This is how the tensor cores have it (see bf16_mma in ptx.cuh). For bf16 and f16 they do the work;
+// for float, where they would round, each lane computes its own elements.
 //
 // D is set when a file is compiled: 32, 64 or 128.
 
@@ -33,9 +33,26 @@ DEVICE void load_tile(scalar *tile, const scalar *x, int first, int n, int strid
     }
 }
 
+// What tensor cores work on: scalar, if it has 16 bits.
+template <typename T> struct Half { typedef T type; };
+template <> struct Half<float> { typedef bf16 type; };
+typedef Half<scalar>::type half;
+
+DEVICE void mma(bf16, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    bf16_mma(c, a, b0, b1);
+}
+
+DEVICE void mma(f16, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    f16_mma(c, a, b0, b1);
+}
+
+DEVICE unsigned pair(bf16, float first, float second) { return bf16_pair(first, second); }
+
+DEVICE unsigned pair(f16, float first, float second) { return f16_pair(first, second); }
+
 // s = a b^T.     a (16, D): rows row0 .. row0 + 15 of a tile; b (COLUMNS, D): a tile.
 template <int COLUMNS>
-DEVICE void product_nt(float (&s)[COLUMNS / 8][4], const bf16 *a, int row0, const bf16 *b) {
+DEVICE void product_nt(float (&s)[COLUMNS / 8][4], const half *a, int row0, const half *b) {
     int lane = threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < COLUMNS / 8; n++) {
@@ -50,8 +67,8 @@ DEVICE void product_nt(float (&s)[COLUMNS / 8][4], const bf16 *a, int row0, cons
             unsigned y[4];
             int row = 16 * n + lane % 8 + lane / 16 * 8;
             ldmatrix4(y, tile_at(b, row, 2 * k + lane / 8 % 2));
-            mma(s[2 * n], x, y[0], y[1]);
-            mma(s[2 * n + 1], x, y[2], y[3]);
+            mma(half(), s[2 * n], x, y[0], y[1]);
+            mma(half(), s[2 * n + 1], x, y[2], y[3]);
         }
     }
 }
@@ -83,22 +100,22 @@ DEVICE void product_nt(float (&s)[COLUMNS / 8][4], const float *a, int row0, con
 
 // o += p b.     p (16, ROWS), o (16, D): results as above; b (ROWS, D): a tile.
 template <int ROWS>
-DEVICE void product_nn(float (&o)[D / 8][4], const float (&p)[ROWS / 8][4], const bf16 *b) {
+DEVICE void product_nn(float (&o)[D / 8][4], const float (&p)[ROWS / 8][4], const half *b) {
     int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < ROWS / 16; k++) {
         unsigned x[4] = {  // a lane has just the elements of p that mma wants of it
-            bf16_pair(p[2 * k][0], p[2 * k][1]),
-            bf16_pair(p[2 * k][2], p[2 * k][3]),
-            bf16_pair(p[2 * k + 1][0], p[2 * k + 1][1]),
-            bf16_pair(p[2 * k + 1][2], p[2 * k + 1][3]),
+            pair(half(), p[2 * k][0], p[2 * k][1]),
+            pair(half(), p[2 * k][2], p[2 * k][3]),
+            pair(half(), p[2 * k + 1][0], p[2 * k + 1][1]),
+            pair(half(), p[2 * k + 1][2], p[2 * k + 1][3]),
         };
 #pragma unroll
         for (int n = 0; n < D / 16; n++) {
             unsigned y[4];
             ldmatrix4_transposed(y, tile_at(b, 16 * k + lane % 16, 2 * n + lane / 16));
-            mma(o[2 * n], x, y[0], y[1]);
-            mma(o[2 * n + 1], x, y[2], y[3]);
+            mma(half(), o[2 * n], x, y[0], y[1]);
+            mma(half(), o[2 * n + 1], x, y[2], y[3]);
         }
     }
 }
