@@ -48,7 +48,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
-    "backend": {"cupy", "threadpoolctl"},
+    "backend": {"cupy", "cupyx", "threadpoolctl"},
     "kernels": {"ml_dtypes"},
     "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
