@@ -24,9 +24,9 @@ check() {
         [ "$file" != "$group" ] && only=(-k "$(sed 's/.* -k //; s/[()]/ /g' <<< "$group")")
         run=(-m pytest -m gpu -W default --tb=short -rfEs "tests/kernels/$file" "${only[@]}")
         echo "== $group"
-        timeout 150 "$python" "${run[@]}" && continue
+        timeout 110 "$python" "${run[@]}" && continue
         command -v compute-sanitizer > /dev/null || continue
-        timeout 60 compute-sanitizer --tool memcheck "$python" "${run[@]}" -x --lf
+        timeout 40 compute-sanitizer --tool memcheck "$python" "${run[@]}" -x --lf
     done
 }
 

@@ -46,10 +46,10 @@ from tinygpt.tokenizers import BPE, Char, from_dict
 
 # Found by a search: see benchmarks/README.md.
 DEFAULT = {
-    "optimizer": "muon", "lr": 0.015, "adamw_lr": 1e-2, "betas": (0.8, 0.95),
+    "optimizer": "muon", "lr": 0.015, "momentum": 0.9, "adamw_lr": 1e-2, "betas": (0.8, 0.95),
     "weight_decay": 0.0, "warmup": 10, "final_lr": 0.05, "clip": 1.0,
     "steps": 1100, "batch_size": 16, "eval_interval": 100,
-    "n_layer": 2, "n_head": 4, "n_embd": 128, "block_size": 64, "bias": False,
+    "n_layer": 2, "n_head": 2, "n_embd": 128, "block_size": 64, "bias": False,
     "tie_weights": False, "position": "rope", "norm": "rms_norm", "activation": "relu2",
     "qk_norm": True, "zero_init_residual": True,
 }  # fmt: skip
@@ -66,7 +66,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": DEFAULT,
     # What the default grows into, given the better part of an hour on two cores.
     "best": {
-        **DEFAULT, "adamw_lr": 5e-3, "weight_decay": 0.1, "warmup": 30,
+        **DEFAULT, "momentum": 0.95, "adamw_lr": 5e-3, "weight_decay": 0.1, "warmup": 30,
         "steps": 2300, "batch_size": 16, "eval_interval": 230,
         "n_layer": 4, "n_head": 4, "n_embd": 256, "block_size": 256, "dropout": 0.1,
     },
@@ -473,7 +473,8 @@ def check_same_run(meta: dict[str, Any], text: str, settings: dict[str, Any], ou
 def make_optimizer(model: GPT, settings: dict[str, Any]) -> Optimizer:
     names = ["lr", "betas", "weight_decay"]
     if settings["optimizer"] == "muon":
-        return Muon(model.parameters(), **{name: settings[name] for name in [*names, "adamw_lr"]})
+        names += ["momentum", "adamw_lr"]
+        return Muon(model.parameters(), **{name: settings[name] for name in names})
     return AdamW(model.parameters(), **{name: settings[name] for name in names})
 
 

@@ -323,20 +323,28 @@ class Muon(AdamW):
 def orthogonal(u: Any) -> Any:
     """A matrix with the singular vectors of u (n, m) and singular values of about 1 (0.7 to 1.2).
 
-    Five rounds of s -> a s + b s^3 + c s^5 on the singular values, as matrix products
-    (Newton-Schulz):
-        x = (a + (b + c x x^T) x x^T) x
-    with Jordan's coefficients, which lift small values fastest and do not settle.
+    Five rounds of s -> a s + b s^3 + c s^5 on the singular values (Newton-Schulz), with Jordan's
+    coefficients, which lift small values fastest and do not settle. As matrix products:
+        x -> q x    for q = a + b g + c g^2,  g = x x^T       (all of them symmetric)
+    after which g is q g q. So x is needed only before the first round and after the last: all else
+    are products of (n, n) matrices, n being the smaller side.
     """
     if u.shape[0] > u.shape[1]:
         return orthogonal(u.T).T
     a, b, c = 3.4445, -4.7750, 2.0315
     x = u / (np.sqrt((u * u).sum()) + 1e-7)  # now every singular value is at most 1
     one = np.eye(len(x), dtype=x.dtype, like=x)
-    for _ in range(5):
-        xx = x @ x.T
-        x = (a * one + (b * one + c * xx) @ xx) @ x  # xx is the smaller side: few passes over x
-    return x
+
+    def round_of(g):
+        return a * one + (b * one + c * g) @ g
+
+    g = x @ x.T
+    rounds = q = round_of(g)
+    for _ in range(4):
+        g = q @ g @ q
+        q = round_of(g)
+        rounds = q @ rounds
+    return rounds @ x
 
 
 # ---- schedules: by which factor to scale the learning rate at a step ----------------------------

@@ -10,11 +10,16 @@ PROGRAMS = [
     for scalar in ("float", "bf16", "f16")
     for constants in CONSTANTS.get(file.name, [()])
 ]
+PROGRAMS += [  # float32 on one side, and what products take on the other
+    Program(file, "float", (("result", result),))
+    for file in ("layer_norm.cu", "rms_norm.cu", "dropout.cu")
+    for result in ("bf16", "f16")
+]
 # What is run by g++: of f16, which shares all but a few lines with bf16, what training starts.
 EMULATED = [
     program
     for program in PROGRAMS
-    if program.scalar != "f16" or not program.constants or dict(program.constants)["D"] == 32
+    if program.scalar != "f16" or dict(program.constants).get("D", 32) == 32
 ]
 
 

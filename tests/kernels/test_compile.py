@@ -18,8 +18,9 @@ def combinations():
         quick = "sm_90" if program.scalar == "bf16" else ("sm_80", "sm_100")[i % 2]
         heavy = program.file == "attention.cu" and program.scalar == "float"
         for architecture in ARCHITECTURES:
-            slow = architecture != quick or (heavy and dict(program.constants)["D"] != 64)
-            slow |= program.scalar == "f16" and program.file != "gelu.cu"  # as bf16 but for words
+            slow = architecture != quick or (heavy and dict(program.constants)["D"] != 32)
+            f16 = "f16" in (program.scalar, dict(program.constants).get("result"))
+            slow |= f16 and program.file != "gelu.cu"  # as bf16 but for words
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(
                 program, architecture, marks=marks, id=f"{name_of(program)}-{architecture}"

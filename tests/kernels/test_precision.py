@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from twin_checks import relative_error, stored_as
 
-from tinygpt import GPT, AdamW, GPTConfig, Muon, Tensor
+from tinygpt import GPT, AdamW, GPTConfig, Muon, Tensor, kernels, ops
 from tinygpt import functional as F
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import LossScale, copy_for_products, precision
@@ -59,7 +59,9 @@ def test_it_trains_as_float32_does(cuda, name, precision, steps):
         rounded, rounded_gradients = train(precision, steps, CONFIGS[name])
     assert losses[-1] < losses[0] - 0.2
     assert (rounded != losses).any()  # it did round
-    np.testing.assert_allclose(rounded, losses, rtol=0.01)
+    window = 10 if steps > 10 else 1  # later, what one batch of 48 tokens says is noisy by itself
+    curve, rounded_curve = (x.reshape(-1, window).mean(axis=1) for x in (losses, rounded))
+    np.testing.assert_allclose(rounded_curve, curve, rtol=0.01)
     for parameter, gradient in gradients.items():
         if np.linalg.norm(gradient) > 1e-6:  # that of a key's bias is 0
             assert relative_error(rounded_gradients[parameter], gradient) < 2e-2, parameter
@@ -114,8 +116,10 @@ def test_what_products_and_norms_keep(cuda):
         y = F.linear(x, w)
         assert y.dtype == bfloat16
         assert (x + y).dtype == "float32"
-        assert F.layer_norm(x, w[0]).dtype == "float32"
-        y.sum().backward()
+        assert F.layer_norm(x, w[0]).dtype == F.rms_norm(x, w[0]).dtype == bfloat16
+        dropped, backward = kernels.twin(ops.dropout, [y.data])(y.data, 0.5, (1,))
+        assert dropped.dtype == backward(x.data)[0].dtype == bfloat16
+        (F.layer_norm(x, w[0]).sum() + y.sum()).backward()
     assert x.grad.dtype == w.grad.dtype == "float32"
     assert type(w.grad) is type(w.data)
 

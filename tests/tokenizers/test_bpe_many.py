@@ -2,18 +2,21 @@
 
 import random
 import re
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers_strings import REAL, any_text
+from tokenizers_strings import END, REAL, any_text
 
 from tinygpt.tokenizers import BPE, bpe, bpe_many, bpe_textbook, word_numbers
 from tinygpt.tokenizers.bpe_many import Merger
 from tinygpt.tokenizers.bpe_train import learn_merges
 from tinygpt.tokenizers.numbering import Numbering
-from tinygpt.tokenizers.patterns import NAMED
+from tinygpt.tokenizers.patterns import NAMED, beginner, split
 from tinygpt.tokenizers.word_numbers import in_a_row
 
 SCRIPTS = (
@@ -42,7 +45,7 @@ def one_by_one(tokenizer, text):
     return out
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(short_words, min_size=1, max_size=20))
 @example(["aaaaa", "a", "aa", "abababab", "aaaaa"])
 @example(["a"])
@@ -81,7 +84,7 @@ def tokenizer(request):
 @example("\0")
 @example("a\0 a a\0\0 \0a")
 @example("abcdefgh abcdefghi abcdefg abcdefghijklmnop abcdefghijklmnopq")
-@example("aaaa" * 40 + " x " + "ab" * 32 + " " + "ab" * 33)
+@example("aaaa" * 100 + " x " + "ab" * 127 + "a b" + "ab" * 127 + " " + "ab" * 128)
 @example(SCRIPTS)
 def test_all_words_at_once_are_each_in_turn(tokenizer, text):
     expected = one_by_one(tokenizer, text)
@@ -110,11 +113,10 @@ def test_words_that_are_tokens_are_not_merged(tokenizer):
 def test_blocks_and_the_bound_on_what_is_remembered(tokenizer, monkeypatch, numbers, block):
     monkeypatch.setattr(bpe, "LONG", 0)
     monkeypatch.setattr(bpe, "BLOCK", block)
-    monkeypatch.setattr(bpe_many, "BLOCK", 30)
     monkeypatch.setattr(word_numbers, "BLOCK", 30)
-    monkeypatch.setattr(bpe_many, "NUMBERS", 30 + 2 * bpe_many.LONGEST + numbers)
+    monkeypatch.setattr(bpe_many, "NUMBERS", 200 + numbers)
     fresh = BPE(tokenizer.tokens, tokenizer.merges, tokenizer.pattern)
-    text = REAL + SCRIPTS + "a" * 500 + REAL
+    text = REAL + SCRIPTS + "a" * 300 + REAL
     expected = one_by_one(fresh, text)
     for _ in range(2):
         assert fresh.encode(text) == expected
@@ -136,9 +138,56 @@ def test_a_long_text_has_the_ids_of_tiktoken(tokenizer):
     assert tokenizer.encode(text) == peer.encode_ordinary(text)
 
 
+def test_threads_may_share_a_tokenizer(monkeypatch):
+    tokenizer = BPE.train(REAL, 400)
+    shared = BPE(tokenizer.tokens, tokenizer.merges)
+    words = re.split("(?<= )", REAL)
+    texts = ["".join(random.Random(seed).choices(words, k=300)) for seed in range(8)]
+    monkeypatch.setattr(bpe, "LONG", 10**9)
+    expected = [tokenizer.encode(text) for text in texts]
+    monkeypatch.setattr(bpe, "LONG", 0)
+    monkeypatch.setattr(bpe_many, "NUMBERS", 300)  # so that each often begins anew
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                assert list(pool.map(shared.encode, texts)) == expected
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_a_vocabulary_without_merges():
     tokenizer = BPE.train("", 256)
     assert at_once(tokenizer, REAL) == list(REAL.encode())
+
+
+# ---- counting words -----------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(st.lists(any_text, max_size=3))
+@example(["", "a a a", "a" * 256 + " b " + "a" * 256, REAL, "abcdefgh", "abcdefghi abcdefgh"])
+@pytest.mark.parametrize("numbers", [60, 10_000])
+def test_words_counted_by_number(numbers, texts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_numbers, "BLOCK", 30)
+        patch.setattr(word_numbers, "NUMBERS", numbers)
+        counter = word_numbers.WordCounter()
+        for text in texts:
+            assert counter.count(text, beginner("gpt2")(text)) == Counter(split("gpt2", text))
+
+
+def test_long_texts_are_counted_as_short_ones_are(monkeypatch):
+    texts = [REAL + END, SCRIPTS, "", END, "a" * 100 + SCRIPTS + END + "a"]
+    for name in NAMED:
+        monkeypatch.setattr(bpe, "LONG", 10**9)
+        expected = bpe.counts_around(name, [END])
+        monkeypatch.setattr(bpe, "LONG", 2)
+        count = bpe.counts_around(name, [END])
+        for text in texts:
+            assert count(text) == expected(text)
+            assert END not in count(text)
 
 
 # ---- numbers for pairs --------------------------------------------------------------------------
@@ -147,6 +196,7 @@ def test_a_vocabulary_without_merges():
 integers = st.integers(0, 3) | st.integers(0, 2**64 - 1)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.tuples(integers, integers), max_size=30), max_size=4))
 @example([[(0, 0), (0, 0), (2**64 - 1, 2**64 - 1)]])
 def test_numbering_is_a_dict(batches):
@@ -158,13 +208,12 @@ def test_numbering_is_a_dict(batches):
         for pair, number in zip(batch, numbers, strict=True):
             assert expected.setdefault(pair, number) == number
         assert sorted(expected.values()) == list(range(1, numbering.size))
-    numbering.clear()
-    assert not numbering.numbers(a, b).any() if batches else numbering.size == 1
 
 
 def test_pairs_that_want_the_same_slot(monkeypatch):
-    monkeypatch.setattr(Numbering, "_first_slot", lambda self, a, b: np.full(len(a), 30))
-    numbering = Numbering(7)  # 32 slots: after the last comes the first
+    monkeypatch.setattr(Numbering, "_first_slot", lambda self, a, b: np.full(len(a), 14))
+    numbering = Numbering(7)
+    assert len(numbering.slots) == 16  # so after two steps comes the first
     a = np.array([5, 6, 5, 7, 8, 5, 8, 0])
     numbers = numbering.numbers(a, a, add=True).tolist()
     assert numbering.numbers(a, a).tolist() == numbers

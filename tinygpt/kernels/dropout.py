@@ -15,15 +15,17 @@ def dropout(x, p, rng, first=0):
     if not stored(x):
         return ops.dropout(x, p, rng, first)
 
+    dtype = x.dtype
+
     def drop(x):
-        y, x = np.empty_like(x, order="C"), contiguous(x)
+        y, x = np.empty_like(x, dtype, order="C"), contiguous(x)
         warps = ceil(first % 16 + x.size, 512)
-        arguments = (np.uint64(first), *random_arguments(p, rng), x.size)
-        launch("dropout.cu", "dropout", x, (ceil(warps, 8),), (256,), (y, x, *arguments))
+        arguments = (y, x, np.uint64(first), *random_arguments(p, rng), x.size)
+        launch("dropout.cu", "dropout", x, (ceil(warps, 8),), (256,), arguments, result=dtype)
         return y
 
     def backward(dy):
-        return (drop(dy),)
+        return (drop(dy),)  # as x, also where dy is of the residual stream, in float32
 
     return drop(x), backward
 

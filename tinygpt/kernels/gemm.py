@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +34,7 @@ def gemm(a: Any, b: Any, out: Any, beta: float = 0.0) -> Any:
     return out
 
 
-@dataclass(frozen=True)
-class Gemm:
+class Gemm(NamedTuple):
     """The arguments of a product in the order of cublasGemmEx, which knows only columns.
 
     What it takes for the columns of a matrix are the rows of ours: it sees every matrix

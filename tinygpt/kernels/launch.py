@@ -25,14 +25,13 @@ class Program:
 
     file: str
     scalar: str
-    constants: tuple[tuple[str, int], ...] = ()
+    constants: tuple[tuple[str, int | str], ...] = ()
 
     def source(self, folder: Path = FOLDER) -> str:
         """What the compiler gets: constants, then the file with what it includes in place."""
-        defines = [("scalar", self.scalar), *self.constants]
-        return "".join(f"#define {name} {value}\n" for name, value in defines) + _flattened(
-            folder / self.file, set()
-        )
+        defines = {"scalar": self.scalar, "result": self.scalar, **dict(self.constants)}
+        lines = [f"#define {name} {value}\n" for name, value in defines.items()]
+        return "".join(lines) + _flattened(folder / self.file, set())
 
 
 def _flattened(path: Path, seen: set[str]) -> str:
@@ -56,15 +55,20 @@ def launch(
     threads: tuple[int, ...],
     arguments: tuple,
     shared: int = 0,
-    **constants: int,
+    result: Any = None,
+    **constants: int | str,
 ) -> None:
     """Run a kernel of `file`, compiled for the dtype of `like`, with the arrays and numbers given.
+
+    result: a dtype, where it is another one than that of `like`.
 
     Python's ints arrive as int and floats as float; other sizes are asked for by NumPy's types, and
     None is a null pointer. shared: bytes of dynamic shared memory. No blocks: nothing happens.
     """
     if 0 in blocks:  # of an array without numbers; CUDA would call this an error
         return
+    if result is not None and result != like.dtype:
+        constants["result"] = SCALARS[result.char]
     program = Program(file, SCALARS[like.dtype.char], tuple(sorted(constants.items())))
     start = LAUNCHERS.get(type(like), _on_cupy)
     start(program, kernel, blocks, threads, tuple(map(_argument, arguments)), shared)

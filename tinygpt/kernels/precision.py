@@ -34,10 +34,11 @@ _precision: ContextVar[Precision] = ContextVar("precision", default=FLOAT32)
 def precision(name: str) -> Iterator[None]:
     """Inside `with precision("bfloat16"):` a GPU's products and attention work on bfloat16.
 
-    Their inputs are rounded to it, sums are kept in float32, and so are weights, gradients, norms,
-    the residual stream and the loss. "float16" rounds less and holds nothing above 65504 or much
-    below 1e-7, so it needs a LossScale. "tf32" rounds float32 inputs of products to 10 bits of
-    fraction, inside the product only. "float32" is the default. On a CPU nothing changes.
+    Their inputs are rounded to it, where a norm makes them by the norm. Sums are kept in float32,
+    and so are weights, their gradients, the residual stream and the loss. "float16" rounds less and
+    holds nothing above 65504 or much below 1e-7, so it needs a LossScale. "tf32" rounds float32
+    inputs of products to 10 bits of fraction, inside the product only. "float32" is the default. On
+    a CPU nothing changes.
     ValueError for any other name.
 
     Around a training loop it lets AdamW keep a rounded copy of the weights. So inside of it, change
@@ -56,13 +57,20 @@ def precision(name: str) -> Iterator[None]:
 def for_products(x: Any) -> Any:
     """x as products take it: float32 is rounded where that is the precision."""
     now = _precision.get()
-    if now.dtype is None or x.dtype != np.float32:
+    dtype = dtype_for_products(x)
+    if dtype == x.dtype:
         return x
     for weights, copy in now.copies:
         start = (address(x) - address(weights)) // 4
         if 0 <= start < weights.size and x.flags.c_contiguous:
             return copy[start : start + x.size].reshape(x.shape)
-    return x.astype(now.dtype)
+    return x.astype(dtype)
+
+
+def dtype_for_products(x: Any) -> Any:
+    """The dtype in which products will take x: that in which whatever makes it may leave it."""
+    now = _precision.get()
+    return x.dtype if now.dtype is None or x.dtype != np.float32 else now.dtype
 
 
 def copy_for_products(weights: Any) -> Any:

@@ -18,13 +18,14 @@ def rms_norm(x, w=None, eps=1e-5):
     y = x_hat if w is None else x_hat * w
 
     def backward(dy):
-        dw, dx = None, dy
-        if w is not None:
-            dw = np.ones(dy.size // C, dy.dtype, like=dy) @ (dy * x_hat).reshape(-1, C)
-            dx = dy * w  # dx_hat
-        along = np.einsum("...c,...c->...", dx, x_hat) / C  # mean(dx_hat * x_hat)
-        dx = dx - x_hat * along[..., None]
+        dx_hat = dy if w is None else dy * w
+        along = np.einsum("...c,...c->...", dx_hat, x_hat) / C  # mean(dx_hat * x_hat)
+        dx = x_hat * -along[..., None]
+        dx += dx_hat
         dx *= r_rms
-        return dx, dw
+        if w is None:
+            return dx, None
+        dyx = np.multiply(dy, x_hat, out=dx_hat).reshape(-1, C)
+        return dx, np.ones(len(dyx), dy.dtype, like=dy) @ dyx
 
     return y, backward

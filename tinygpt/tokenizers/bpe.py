@@ -1,7 +1,8 @@
 """Byte-level byte-pair encoding, as GPT-2 and most models after it use it.
 
 bpe_textbook.py says what it does. Here it is fast: a word that was seen before is looked up, a new
-one takes a time nearly proportional to its length. Learning is in bpe_train.py.
+one takes a time nearly proportional to its length; bpe_many.py deals with all words of a long text
+at once. Learning is in bpe_train.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .tokenizer import Tokenizer, special_pattern
 from .word_numbers import WordCounter
 from .words import Count, Source, Split, count_words, whole_words
 
-LONG = 3000  # characters from which on it is quicker to deal with all words of a text at once
+LONG = 3000  # characters from which on it is quicker to deal with all words at once
 BLOCK = 1 << 20  # characters of a text dealt with at a time
 SHORT = 200  # up to here a row is searched, from here on a heap knows the next merge
 NEVER = 1 << 62  # the rank of a pair that is not merged
@@ -180,10 +181,16 @@ class BPE(Tokenizer):
             text = unicodedata.normalize(self.form, text)  # type: ignore[arg-type]
         if len(text) < LONG:
             return b"".join(map(self._cache.__getitem__, self._split(text)))
-        blocks: Iterable[str] = (text[k : k + BLOCK] for k in range(0, len(text), BLOCK))
-        cut = cut_of(self.pattern)
-        blocks = whole_words(blocks, self._split, cut) if cut else [text]
+        blocks = self._blocks(text)
         return b"".join([self._many.encode(block, self._begins(block)) for block in blocks])
+
+    def _blocks(self, text: str) -> Iterable[str]:
+        """The text in pieces, with no word cut in two."""
+        cut = cut_of(self.pattern)
+        if cut is None or len(text) <= BLOCK:
+            return [text]
+        pieces = (text[k : k + BLOCK] for k in range(0, len(text), BLOCK))
+        return whole_words(pieces, self._split, cut)
 
     @cached_property
     def _many(self) -> ManyWords:

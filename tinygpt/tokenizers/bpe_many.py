@@ -6,15 +6,25 @@ together; then each word's ids are put where it stands. The result is that of BP
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 
 import numpy as np
 
 from .numbering import Numbering
 from .pairs import Pair
-from .word_numbers import BLOCK, LONGEST, in_a_row, in_blocks, of_text, one_of_each, word_numbers
+from .word_numbers import (
+    LONGEST,
+    NUMBERS,
+    in_a_row,
+    in_blocks,
+    most_numbers,
+    of_text,
+    one_of_each,
+    word_numbers,
+)
 
-NUMBERS = 2 * BLOCK  # for the words that are remembered: at most some 30 MB
 NEVER = 1 << 24  # the rank of a pair that is not merged
 
 
@@ -40,18 +50,18 @@ class ManyWords:
         self.merger = merger
         self.encode_long = encode_long
         self.dtype = dtype
-        self.numbering = Numbering(NUMBERS + sum(len(word) // 8 + 1 for word in self.whole))
-        self.first = np.zeros(self.numbering.room + 1, np.int64)  # where a word's ids begin
-        self.count = np.zeros(self.numbering.room + 1, np.uint8)  # how many they are; 0: not known
-        self.clear()
+        self.lock = threading.Lock()  # a thread must not change the tables while another reads them
+        self.begin_anew()
 
-    def clear(self) -> None:
-        """Forget all words but those that are tokens."""
-        self.numbering.clear()
-        self.count[:] = 0
+    def begin_anew(self) -> None:
+        """Know no words but those that are tokens."""
+        letters, starts = in_a_row(list(self.whole))
+        room = NUMBERS + most_numbers(starts)
+        self.numbering = Numbering(room)
+        self.first = np.zeros(room + 1, np.int64)  # of each number, where the word's ids begin
+        self.count = np.zeros(room + 1, np.uint8)  # and how many they are; 0: not known
         self.count[0] = 1  # number 0 is no word's
         self.ids = np.array([0, *self.whole.values()], self.dtype)
-        letters, starts = in_a_row(list(self.whole))
         numbers = word_numbers(self.numbering, letters, starts)
         self.first[numbers] = np.arange(1, len(numbers) + 1)
         self.count[numbers] = 1
@@ -63,13 +73,14 @@ class ManyWords:
         two = np.ndarray((len(begins) - 1,), "<u2", letters, strides=(1,))
         begins[1:] |= ~self.joined[two]
         starts = np.append(np.flatnonzero(begins), len(begins))
-        words = [self.encode_words(letters, block).tobytes() for block in in_blocks(starts)]
-        return b"".join(words)
+        with self.lock:
+            ids = [self.encode_words(letters, block).tobytes() for block in in_blocks(starts)]
+        return b"".join(ids)
 
     def encode_words(self, letters: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """The ids of the words from each start to the next."""
-        if self.numbering.size + BLOCK + LONGEST > self.numbering.room:
-            self.clear()
+        if not self.numbering.has_room(most_numbers(starts)):
+            self.begin_anew()
         numbers = word_numbers(self.numbering, letters, starts)
         new = np.flatnonzero(self.count[numbers] == 0)
         if len(new):
@@ -115,13 +126,14 @@ class Merger:
     """
 
     def __init__(self, merges: Mapping[Pair, int], ranks: Mapping[Pair, int], byte_ids: list[int]):
-        left, right = np.array(list(merges), np.int32).reshape(-1, 2).T
-        self.pairs = Numbering(len(merges))
-        number = self.pairs.numbers(left, right, add=True)
-        self.ranks = np.full(len(merges) + 1, NEVER, np.int32)  # by number
-        self.ranks[number] = rank = [ranks[pair] for pair in merges]
-        self.made = np.zeros(max(rank, default=0) + 1, np.int32)  # by rank
-        self.made[rank] = list(merges.values())
+        n = len(merges)
+        left, right = np.fromiter(chain.from_iterable(merges), np.int32, 2 * n).reshape(n, 2).T
+        rank = np.fromiter(map(ranks.__getitem__, merges), np.int32, n)
+        self.pairs = Numbering(2 * n)
+        self.ranks = np.full(n + 1, NEVER, np.int32)  # by number
+        self.ranks[self.pairs.numbers(left, right, add=True)] = rank
+        self.made = np.zeros(rank.max(initial=0) + 1, np.int32)  # by rank
+        self.made[rank] = np.fromiter(merges.values(), np.int32, n)
         self.byte_ids = np.array(byte_ids, np.int32)
         left, right = np.repeat(self.byte_ids, 256), np.tile(self.byte_ids, 256)
         self.of_bytes = self.rank(left, right).reshape(256, 256)
@@ -145,7 +157,7 @@ class Merger:
         for w in range(longest, 1, -1):
             which, ids, ranks = self._with_those_of(w, letters, starts, lengths, which, ids, ranks)
             # The next merge of each word, of equals the leftmost: the least of (rank, place).
-            next_merge = (ranks * LONGEST + np.arange(w - 1, dtype=np.int32)[:, None]).min(axis=0)
+            next_merge = (ranks * np.int64(LONGEST) + np.arange(w - 1)[:, None]).min(axis=0)
             done = next_merge >= NEVER * LONGEST
             yield which[done], ids.compress(done, axis=1)
             which, ids, ranks = which[~done], ids.compress(~done, 1), ranks.compress(~done, 1)
@@ -175,11 +187,7 @@ class Merger:
 
 def neighbours(tokens: list[bytes]) -> np.ndarray:
     """Of each a + 256 b, whether byte a stands before byte b in some token."""
-    letters, starts = in_a_row(tokens)
-    two = np.ndarray((len(letters) - 1,), "<u2", letters, strides=(1,)).copy()
-    inside = np.ones(len(two), bool)
-    inside[starts[1:] - 1] = False
-    inside[starts[-1] :] = False
+    letters = np.frombuffer(b"\xff".join(tokens), np.uint8).astype(np.int64)
     there = np.zeros(1 << 16, bool)
-    there[two[inside]] = True
+    there[letters[:-1] + 256 * letters[1:]] = True
     return there

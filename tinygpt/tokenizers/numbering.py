@@ -15,21 +15,20 @@ SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: takes neighbours 
 class Numbering:
     """The first pair is number 1, the next different one 2, and so on: `size` - 1 of them so far.
 
-    room: how many there may be. Three quarters of the slots stay empty: searches are short.
+    room: how many there may be. At least half of the slots stay empty: searches are short.
     """
 
     def __init__(self, room: int):
         self.room = room
-        bits = (4 * room).bit_length()
+        bits = (2 * room).bit_length()
         self.shift = np.uint64(64 - bits)
         self.slots = np.zeros(1 << bits, np.int32)  # the number of the pair that is here, or 0
         self.a = np.zeros(room + 1, np.uint64)  # of each number
         self.b = np.zeros(room + 1, np.uint64)
         self.size = 1
 
-    def clear(self) -> None:
-        self.slots[:] = 0
-        self.size = 1
+    def has_room(self, more: int) -> bool:
+        return self.size + more <= self.room + 1
 
     def numbers(self, a: np.ndarray, b: np.ndarray, add: bool = False) -> np.ndarray:
         """The numbers of the pairs (a[i], b[i]); 0 for those that have none, unless they are to be

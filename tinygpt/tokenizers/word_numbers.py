@@ -1,4 +1,8 @@
-"""All words of a text as an array of numbers: equal words have the same number."""
+"""The words of a text as an array of numbers: equal words have the same number.
+
+A letter here, and in bpe_many.py, is a byte. Words are two arrays: the letters of all words in a
+row, followed by PAD, and the places where words start, the last being where the last word ends.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,24 @@ import numpy as np
 
 from .numbering import Numbering
 
-LONGEST = 64  # bytes of a word that has a number
-BLOCK = 1 << 18  # bytes of text dealt with at a time
+LONGEST = 255  # bytes of a word that has a number; its ids can be counted in a byte
+BLOCK = 1 << 19  # bytes of text dealt with at a time
+NUMBERS = (1 << 19) + LONGEST  # for words that are remembered, enough for those of a block
 
 PAD = b"\xff" * 8  # after a text: bytes that UTF-8 does not have
 AFTER = np.array([(1 << 64) - (1 << 8 * size) for size in range(8)] + [0], np.uint64)
 
 
 def in_a_row(words: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The letters of all words, and PAD; where each word starts, and where the last one ends.
-
-    A letter is a byte here: these two arrays are what words are in this file and in bpe_many.py.
-    """
+    """These words as letters and starts."""
     return np.frombuffer(b"".join(words) + PAD, np.uint8), np.cumsum([0, *map(len, words)])
 
 
 def of_text(text: str, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a text, given of each character whether a word begins with it; of the starts,
-    whether each letter is one."""
+    """The letters of a text, and of each whether a word begins with it.
+
+    begins: of each character, whether a word begins with it.
+    """
     letters = np.frombuffer(text.encode("utf-8") + PAD, np.uint8)
     if len(letters) > len(text) + len(PAD):
         characters = letters[: -len(PAD)] & 0xC0 != 0x80  # where one begins
@@ -35,17 +39,22 @@ def of_text(text: str, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_blocks(starts: np.ndarray) -> list[np.ndarray]:
-    """The same words, those that start in each BLOCK apart."""
+    """The starts of the words in each BLOCK of letters, and where the last one ends."""
     edges = np.unique(np.searchsorted(starts, np.arange(0, starts[-1], BLOCK)))
     edges = np.append(edges, len(starts) - 1)
     return [starts[a : b + 1] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def most_numbers(starts: np.ndarray) -> int:
+    """How many new numbers word_numbers may give."""
+    return int((np.diff(starts) // 8).sum()) + len(starts)
 
 
 def word_numbers(numbering: Numbering, letters: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """A number for each word up to LONGEST, a new one for a new word; 0 for longer words.
 
     A word is a way through a tree: its first eight letters lead from 0 to some number, that and
-    the next eight letters to another, and so on. There are at most as many numbers as letters.
+    the next eight letters to another, and so on.
     """
     eight = np.ndarray((len(letters) - 7,), "<u8", letters, strides=(1,))  # from each place on
     length = np.diff(starts)
@@ -71,17 +80,17 @@ class WordCounter:
     """count(text, begins): how often each word occurs; begins as for of_text."""
 
     def __init__(self):
-        self.numbering = Numbering(2 * BLOCK)
-        self.times = np.zeros(2 * BLOCK + 1, np.int64)  # of each number, in this text
-        self.spans = np.zeros((2 * BLOCK + 1, 2), np.int64)  # where such a word stands in it
+        self.numbering = Numbering(NUMBERS)
+        self.times = np.zeros(NUMBERS + 1, np.int64)  # of each number, in this text
+        self.spans = np.zeros((NUMBERS + 1, 2), np.int64)  # where such a word stands in it
 
     def count(self, text: str, begins: np.ndarray) -> Counter[str]:
         letters, begins = of_text(text, begins)
         counts: Counter[str] = Counter()
         for starts in in_blocks(np.append(np.flatnonzero(begins), len(begins))):
-            if self.numbering.size + BLOCK + LONGEST > self.numbering.room:
+            if not self.numbering.has_room(most_numbers(starts)):
                 counts += self._counts(letters)
-                self.numbering.clear()
+                self.numbering = Numbering(NUMBERS)
             numbers = word_numbers(self.numbering, letters, starts)
             times = np.bincount(numbers)
             self.times[1 : len(times)] += times[1:]

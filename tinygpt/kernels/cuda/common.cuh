@@ -1,7 +1,7 @@
 // What every kernel starts from: how numbers are stored, and how a warp adds them up.
 //
 // scalar is float, bf16 or f16, chosen when a file is compiled: the type in which activations and
-// weights are stored. All arithmetic is in float. Kernels that read activations four at a time want
+// weights are stored. result is that of what goes on to the products: scalar, or a shorter one. All arithmetic is in float. Kernels that read activations four at a time want
 // them aligned to four, which whoever launches them sees to.
 
 #include "ptx.cuh"
@@ -26,19 +26,22 @@ DEVICE void store(bf16 *p, float x) { p->bits = bf16_bits(x); }
 
 DEVICE void store(f16 *p, float x) { p->bits = f16_bits(x); }
 
-struct __align__(4 * sizeof(scalar)) Four {
-    scalar v[4];
+template <typename T>
+struct __align__(4 * sizeof(T)) Four {
+    T v[4];
 };
 
-DEVICE void load4(float (&x)[4], const scalar *p) {
-    Four four = *(const Four *)p;
+template <typename T>
+DEVICE void load4(float (&x)[4], const T *p) {
+    Four<T> four = *(const Four<T> *)p;
     for (int i = 0; i < 4; i++) x[i] = to_float(four.v[i]);
 }
 
-DEVICE void store4(scalar *p, const float (&x)[4]) {
-    Four four;
+template <typename T>
+DEVICE void store4(T *p, const float (&x)[4]) {
+    Four<T> four;
     for (int i = 0; i < 4; i++) store(&four.v[i], x[i]);
-    *(Four *)p = four;
+    *(Four<T> *)p = four;
 }
 
 const unsigned WHOLE_WARP = 0xffffffffu;

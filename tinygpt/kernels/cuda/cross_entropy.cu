@@ -20,14 +20,14 @@ DEVICE Softmax join(Softmax a, Softmax b) {
 // and 0 for both where the target is ignore_index. What is missing is dloss / n.
 //
 // logits (N, V), targets (N,) -> losses (N,), dlogits (N, V), which may be the logits themselves.
-// A block a row; at most 1024 threads.
+// Rows of both begin `step` numbers apart. A block a row; at most 1024 threads.
 KERNEL void cross_entropy(scalar *dlogits, float *losses, const scalar *logits,
-                          const long long *targets, long long ignore_index, int V) {
+                          const long long *targets, long long ignore_index, int V, int step) {
     __shared__ Softmax warps[32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     long long target = targets[blockIdx.x];
-    logits += (size_t)blockIdx.x * V;
-    dlogits += (size_t)blockIdx.x * V;
+    logits += (size_t)blockIdx.x * step;
+    dlogits += (size_t)blockIdx.x * step;
 
     if (target == ignore_index) {
         for (int j = threadIdx.x; j < V; j += blockDim.x) store(dlogits + j, 0);

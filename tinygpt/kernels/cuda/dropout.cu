@@ -7,7 +7,7 @@
 //
 // A warp for 512 elements, beginning at a multiple of 16: each lane draws 16 of them, and then they
 // are dealt out so that neighbouring lanes write neighbouring elements.
-KERNEL void dropout(scalar *y, const scalar *x, u64 first, u64 key0, u64 key1, unsigned threshold,
+KERNEL void dropout(result *y, const scalar *x, u64 first, u64 key0, u64 key1, unsigned threshold,
                     float scale, int n) {
     int warp = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     u64 start = first / 16 * 16 + (u64)warp * 512;  // the number of the warp's first element

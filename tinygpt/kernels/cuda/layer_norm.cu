@@ -7,7 +7,7 @@
 
 // One warp a row. Lane l takes columns 4 l .. 4 l + 3, and those 128 further on, and so on. What is
 // read again comes from the cache.
-KERNEL void layer_norm_forward(scalar *y, float *mean, float *r_std, const scalar *x,
+KERNEL void layer_norm_forward(result *y, float *mean, float *r_std, const scalar *x,
                                const scalar *w, const scalar *b, float eps, int N, int C) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
@@ -47,7 +47,7 @@ KERNEL void layer_norm_forward(scalar *y, float *mean, float *r_std, const scala
 }
 
 // dx = r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.     One warp a row.
-KERNEL void layer_norm_backward(scalar *dx, const scalar *dy, const scalar *x, const scalar *w,
+KERNEL void layer_norm_backward(scalar *dx, const result *dy, const scalar *x, const scalar *w,
                                 const float *mean, const float *r_std, int N, int C) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
@@ -87,7 +87,7 @@ KERNEL void layer_norm_backward(scalar *dx, const scalar *dy, const scalar *x, c
 // a block; sum_parts in sums.cu adds them up. A block is 32 columns by 8 rows of threads.
 const int ROWS = 256;
 
-KERNEL void layer_norm_backward_weight(float *parts, const scalar *dy, const scalar *x,
+KERNEL void layer_norm_backward_weight(float *parts, const result *dy, const scalar *x,
                                        const float *mean, const float *r_std, int N, int C) {
     __shared__ float sums[2][8][32];
     int column = threadIdx.x, y = threadIdx.y;

@@ -6,7 +6,7 @@
 #include "common.cuh"
 
 // One warp a row: lane l takes columns 4 l .. 4 l + 3, and those 128 further on, and so on.
-KERNEL void rms_norm_forward(scalar *y, float *r_rms, const scalar *x, const scalar *w, float eps,
+KERNEL void rms_norm_forward(result *y, float *r_rms, const scalar *x, const scalar *w, float eps,
                              int N, int C) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
@@ -32,7 +32,7 @@ KERNEL void rms_norm_forward(scalar *y, float *r_rms, const scalar *x, const sca
 }
 
 // dx = r (dx_hat - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.     One warp a row.
-KERNEL void rms_norm_backward(scalar *dx, const scalar *dy, const scalar *x, const scalar *w,
+KERNEL void rms_norm_backward(scalar *dx, const result *dy, const scalar *x, const scalar *w,
                               const float *r_rms, int N, int C) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
@@ -67,7 +67,7 @@ KERNEL void rms_norm_backward(scalar *dx, const scalar *dy, const scalar *x, con
 // sums.cu adds them up. A block is 32 columns by 8 rows of threads.
 const int ROWS = 256;
 
-KERNEL void rms_norm_backward_weight(float *parts, const scalar *dy, const scalar *x,
+KERNEL void rms_norm_backward_weight(float *parts, const result *dy, const scalar *x,
                                      const float *r_rms, int N, int C) {
     __shared__ float sums[8][32];
     int column = threadIdx.x, y = threadIdx.y;
