@@ -56,7 +56,7 @@ TRAIN = {  # what is typed after train_shakespeare.py: what it has to say
     "--n-embd 2.5": "--n-embd: invalid int value: '2.5'",
     "--n-embd 30 --n-head 4": "n_embd=30 is not a multiple of n_head=4; try n_head=3",
     "--n-head 0": "n_head must be a whole number from 1 up, not 0",
-    "--n-kv-head 3": "n_head=4 is not a multiple of n_kv_head=3",
+    "--n-kv-head 3": "n_head=2 is not a multiple of n_kv_head=3",
     "--sinks 4": "sinks=4 needs a window, such as window=256",
     "--window 8 --window-layers 0 9": "window_layers names layer 9, and n_layer=2 ends before",
     "--n-expert 1": "n_expert_per_token=2 is more than n_expert=1",
@@ -218,10 +218,10 @@ def test_commands(here, line, sentence, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ([SCRIPT, "--n-layers", "3"], "did you mean --n-layer?"),
+        ([SCRIPT, "--text", "missing.txt"], "there is no file missing.txt"),
         (["-m", "tinygpt", "generat"], "did you mean generate?"),
     ],
-    ids=["option", "command"],
+    ids=["text", "command"],
 )
 def test_in_a_process_of_its_own(command, sentence, tmp_path):
     result = subprocess.run(
