@@ -340,8 +340,9 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add("--tokenizer", choices=("char", "bpe"), help="default: char")
     add("--vocab-size", type=positive(int), help="of the bpe tokenizer (default: 1024)")
     group = parser.add_argument_group("the model (see GPTConfig)")
+    kinds = get_type_hints(GPTConfig)
     for name in MODEL_FIELDS:
-        kind = get_type_hints(GPTConfig)[name]
+        kind = kinds[name]
         kind = get_args(kind)[0] if isinstance(kind, types.UnionType) else kind  # without its None
         option = "--" + name.replace("_", "-")
         if kind is bool:

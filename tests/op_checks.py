@@ -172,7 +172,7 @@ def _collect(thing, buffers):
 
 # ---- shapes for hypothesis ----------------------------------------------------------------------
 
-examples = settings(max_examples=25, deadline=None, derandomize=True)
+examples = settings(max_examples=15, deadline=None, derandomize=True)
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, max_side=4)  # () and sizes of 1 among them
 matrices = hnp.array_shapes(min_dims=1, max_dims=4, max_side=5)
 

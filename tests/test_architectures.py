@@ -45,7 +45,7 @@ def test_the_cache_changes_nothing(options):
     unequal = [[1], [2, 3, 4, 5, 6, 7, 8, 9], [4, 4]]
     for prompts, temperature in ((np.arange(6).reshape(2, 3), 0.0), (unequal, 1.0)):
         written = [
-            model.generate(prompts, 16, temperature=temperature, rng=5, use_cache=use_cache)
+            model.generate(prompts, 13, temperature=temperature, rng=5, use_cache=use_cache)
             for use_cache in (True, False)
         ]
         for with_cache, without in zip(*written, strict=True):
@@ -250,16 +250,16 @@ def test_generation_goes_on_as_if_there_was_no_block_size(options, temperature):
     model = small_gpt(**options)
     prompts = [[1], [2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 2], [4, 4], [5, 6, 7, 8]]
     choice = {"temperature": temperature, "rng": 5}
-    with_cache = model.generate(prompts, 40, **choice)
+    with_cache = model.generate(prompts, 24, **choice)
     for found, without in zip(
-        with_cache, model.generate(prompts, 40, **choice, use_cache=False), strict=True
+        with_cache, model.generate(prompts, 24, **choice, use_cache=False), strict=True
     ):
         np.testing.assert_array_equal(found, without)
     if temperature == 0:
         likeliest = model(with_cache[1][None]).data[0].argmax(axis=-1)
         np.testing.assert_array_equal(with_cache[1][12:], likeliest[11:-1])
     roomy = small_gpt(**options | {"block_size": 99})
-    for found, unbounded in zip(with_cache, roomy.generate(prompts, 40, **choice), strict=True):
+    for found, unbounded in zip(with_cache, roomy.generate(prompts, 24, **choice), strict=True):
         np.testing.assert_array_equal(found, unbounded)
 
 

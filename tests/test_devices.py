@@ -5,7 +5,6 @@ through our code, so that a step which CuPy would refuse shows on any machine.
 """
 
 import functools
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from op_checks import assert_close, run, with_dtype
 from restricted_array import RestrictedArray
 from small_gpt import small_batch, small_gpt
-from training_script import TINY, load_script, read_log, write_text
+from training_script import TINY, load_script, quick_ends, read_log, write_text
 
 from tinygpt import GPT, SGD, AdamW, Muon, accumulate_gradients, backend, evaluate, gradcheck
 from tinygpt.backend import to_device, to_numpy
@@ -246,7 +245,7 @@ def test_ids_are_checked_wherever_they_are(cuda):
 
 
 def test_a_run_that_stops_and_goes_on(cuda, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than the run
+    quick_ends(monkeypatch)
     script = load_script()
     text = write_text(tmp_path)
     arguments = [*TINY, "--text", text, "--steps", "6", "--out"]

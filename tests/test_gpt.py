@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import inspect
 import itertools
 import json
 import math
@@ -14,6 +15,7 @@ from op_checks import saved_bytes
 from small_gpt import (
     SIZES,
     B,
+    NoRandomNumbers,
     assert_same_gradients,
     gradients,
     replace_parameter,
@@ -30,13 +32,7 @@ from tinygpt.gpt.cache import KVCache
 
 
 def test_the_default_is_gpt2(monkeypatch):
-    class Constant:
-        """In the place of a generator, for 124 million random numbers take two seconds."""
-
-        def normal(self, mean, std, shape):
-            return np.broadcast_to(np.float16(std), shape)
-
-    monkeypatch.setattr(np.random, "default_rng", lambda seed: Constant())
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: NoRandomNumbers())
     model = GPT(GPTConfig(), dtype="float16")
     assert sum(p.size for p in model.parameters()) == 124_439_808
 
@@ -299,35 +295,45 @@ def pairwise(options: dict[str, list]) -> list[dict]:
     return chosen
 
 
-def gradcheck_parameters(model, f) -> dict[str, float]:
-    """{name: relative error of its gradient}, f() being what the model computes."""
+def gradcheck_parameters(model, f, rng) -> float:
+    """The worst relative error of all gradients, f() being what the model computes."""
+    parameters = dict(model.named_parameters())
 
-    def function_of(name):
-        def f_of_parameter(p):
-            replace_parameter(model, name, p)
-            return f()
+    def f_of_parameters(*tensors):
+        for name, tensor in zip(parameters, tensors, strict=True):
+            replace_parameter(model, name, tensor)
+        return f()
 
-        f_of_parameter.__name__ = name  # for GradientError
-        return f_of_parameter
+    labels = {name: name.replace(".", "_") for name in parameters}  # for GradientError
+    f_of_parameters.__signature__ = inspect.Signature(
+        [inspect.Parameter(label, inspect.Parameter.POSITIONAL_ONLY) for label in labels.values()]
+    )
+    # An expert may be left out by all tokens.
+    idle = [label for name, label in labels.items() if ".experts." in name]
+    arrays = [p.data for p in parameters.values()]
+    return gradcheck(f_of_parameters, *arrays, rng=rng, allow_zero=idle)
 
-    errors = {}
-    for name, p in model.named_parameters():
-        idle = ["p"] if ".experts." in name else []  # an expert may be left out by all tokens
-        errors[name] = gradcheck(function_of(name), p.data, allow_zero=idle)
-        replace_parameter(model, name, p)
-    return errors
+
+CONFIGURATIONS = pairwise(OPTIONS)
 
 
-@pytest.mark.parametrize("choice", pairwise(OPTIONS), ids=lambda o: "-".join(map(str, o.values())))
-def test_gradients_of_every_option(choice, monkeypatch):
-    # Vectors too along six random directions, in which every entry shows, instead of one by one.
-    monkeypatch.setattr(importlib.import_module("tinygpt.gradcheck"), "EACH_ENTRY", 0)
-    model = small_gpt(**fields_of(choice))
-    ids, _ = small_batch()
-    errors = gradcheck_parameters(model, lambda: model(ids, rng=(3, 1)))
-    assert set(errors) == set(model.state_dict())
-    assert max(errors.values()) < 1e-6
+@pytest.mark.parametrize("choice", CONFIGURATIONS, ids=lambda o: "-".join(map(str, o.values())))
+@pytest.mark.parametrize("directions", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_gradients_of_every_option(choice, directions, monkeypatch):
+    """Each parameter along random directions, of signs, in which every entry shows.
+
+    Of one layer, or of two where they differ.
+    """
+    module = importlib.import_module("tinygpt.gradcheck")
+    monkeypatch.setattr(module, "EACH_ENTRY", 0)
+    monkeypatch.setattr(module, "DIRECTIONS", directions)
+    fields = fields_of(choice)
+    model = small_gpt(**fields, n_layer=2 if fields.get("window_layers") else 1)
+    assert {name for name, _ in model.named_parameters()} == set(model.state_dict())
     assert model.config.parameter_count == sum(p.size for p in model.parameters())
+    ids, _ = small_batch()
+    rng = CONFIGURATIONS.index(choice)  # other signs in each
+    assert gradcheck_parameters(model, lambda: model(ids, rng=(3, 1)), rng) < 1e-6
 
 
 def test_remat_keeps_less_and_changes_no_bit():

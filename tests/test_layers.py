@@ -1,6 +1,7 @@
 """The stairs: who may import whom, and what `import tinygpt` costs nobody who does not need it."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
-    "backend": {"cupy", "threadpoolctl"},
+    "backend": {"cupy", "cupyx", "threadpoolctl"},
     "kernels": {"ml_dtypes"},
     "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
@@ -60,10 +61,18 @@ def part_of(file):
     return file.relative_to(ROOT).with_suffix("").parts[0]
 
 
+@functools.cache
+def parse(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+PARTS = {part_of(file) for file in FILES}
+
+
 def imports(file, tree=None):
     """Full names of what a file imports, anywhere in it: tinygpt.ops.softmax, numpy, ..."""
     package = ("tinygpt", *file.relative_to(ROOT).parent.parts)
-    for node in ast.walk(tree or ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree or parse(file)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -72,20 +81,16 @@ def imports(file, tree=None):
                 yield ".".join([*start, *filter(None, [node.module]), alias.name])
 
 
+@functools.cache
 def own_parts(file, tree=None):
     """The parts of tinygpt that a file imports; `from tinygpt import GPT` is of __init__."""
-    for name in imports(file, tree):
-        top, _, rest = name.partition(".")
-        if top == "tinygpt":
-            first = rest.split(".")[0]
-            yield (
-                first if (ROOT / first).is_dir() or (ROOT / f"{first}.py").exists() else "__init__"
-            )
+    names = [f"{name}.__init__".split(".") for name in imports(file, tree)]
+    return {part if part in PARTS else "__init__" for top, part, *_ in names if top == "tinygpt"}
 
 
 def climbs(file, tree=None):
     """The parts that a file imports although they stand higher."""
-    part, imported = part_of(file), set(own_parts(file, tree))
+    part, imported = part_of(file), own_parts(file, tree)
     if part in BESIDE:
         return imported - BESIDE[part]
     return {other for other in imported if STAIRS.get(other, 0) > STAIRS[part]}
@@ -102,7 +107,7 @@ def test_imports_go_down_the_stairs(file):
 def test_parts_on_one_step_do_not_import_each_other_in_a_circle():
     below = {}
     for file in FILES:
-        below.setdefault(part_of(file), set()).update(set(own_parts(file)) - {part_of(file)})
+        below.setdefault(part_of(file), set()).update(own_parts(file) - {part_of(file)})
     while below:
         ready = [part for part, imported in below.items() if not imported & below.keys()]
         assert ready, f"a circle among {sorted(below)}"
@@ -129,10 +134,7 @@ def test_an_op_needs_numpy_math_and_at_most_one_helper(file):
 
 @all_files
 def test_only_the_backend_reads_the_environment(file):
-    names = {
-        getattr(node, "attr", getattr(node, "id", None))
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-    }
+    names = {getattr(node, "attr", getattr(node, "id", None)) for node in ast.walk(parse(file))}
     assert part_of(file) == "backend" or not names & {"environ", "getenv", "environb"}
 
 

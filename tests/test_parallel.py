@@ -203,7 +203,7 @@ print(float(evaluate(model.loss, ids, targets)))
 
 def test_the_number_of_threads_changes_nothing_but_rounding():
     losses = []
-    for threads in ("1", "2", "3"):
+    for threads in ("1", "3"):
         result = subprocess.run(
             [sys.executable, "-c", TRAIN],
             capture_output=True,
@@ -214,7 +214,6 @@ def test_the_number_of_threads_changes_nothing_but_rounding():
         losses.append([float(line) for line in result.stdout.split()])
     assert len(losses[0]) == 9
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-12)
-    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 3, 4)])

@@ -36,7 +36,7 @@ def test_probabilities_and_draws(options, weights):
     weights = np.asarray(weights, float)
     p = sampling.probabilities(logits)
     np.testing.assert_allclose(p / p.sum(), weights / weights.sum(), rtol=1e-12)
-    n = 2000
+    n = 400
     drawn = [sampling.draw(logits, (), (i + 0.5) / n) for i in range(n)]
     found = np.bincount(drawn, minlength=len(P)) / n
     assert abs(found - weights / weights.sum()).max() <= 1 / n

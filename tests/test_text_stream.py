@@ -46,6 +46,10 @@ FALLBACK = tokenizers.from_dict(
 )
 
 
+# All characters. What text() has by itself is the same, and takes hypothesis seconds to find out.
+ANY = st.characters(exclude_categories=["Cs"])
+
+
 def pieces(text, before="", tokenizer=BYTES, stop=()):
     whole, n = tokenizer.encode(before + text), len(tokenizer.encode(before))
     return list(text_stream(whole[n:], tokenizer.decode, whole[:n], stop))
@@ -64,7 +68,7 @@ def test_what_is_no_character_is_shown_when_it_cannot_become_one():
     assert "".join(found) == BYTES.decode(ids)
 
 
-@given(st.text(max_size=9), st.text("ab é€🙂\n", max_size=9))
+@given(st.text(ANY, max_size=9), st.text("ab é€🙂\n", max_size=9))
 def test_the_pieces_are_the_text_of_bytes(before, text):
     found = list(text_stream(BYTES.encode(text), BYTES.decode, BYTES.encode(before)))
     assert "".join(found) == text

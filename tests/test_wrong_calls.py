@@ -219,10 +219,9 @@ def test_commands(here, line, sentence, monkeypatch, capsys):
     ("command", "sentence"),
     [
         ([SCRIPT, "--n-layers", "3"], "did you mean --n-layer?"),
-        ([SCRIPT, "--text", "missing.txt"], "there is no file missing.txt"),
         (["-m", "tinygpt", "generat"], "did you mean generate?"),
     ],
-    ids=["option", "text", "command"],
+    ids=["option", "command"],
 )
 def test_in_a_process_of_its_own(command, sentence, tmp_path):
     result = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygpt import checkpoint
+from tinygpt import GPT, checkpoint
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_shakespeare.py"
 TINY = [
@@ -23,6 +23,13 @@ def load_script():
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def quick_ends(monkeypatch):
+    """Runs end with a few characters and no picture: the rest takes longer than they do."""
+    generate = GPT.generate
+    monkeypatch.setattr(GPT, "generate", lambda self, ids, n, **how: generate(self, ids, 9, **how))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 def write_text(folder):

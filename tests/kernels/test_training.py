@@ -1,12 +1,11 @@
 """Training on kernels: the losses, gradients and weights of NumPy, and which kernels ran."""
 
 import contextlib
-import sys
 
 import numpy as np
 import pytest
 from emulation import GPUArray
-from training_script import TINY, assert_same_end, load_script, write_text
+from training_script import TINY, assert_same_end, load_script, quick_ends, write_text
 from twin_checks import relative_error, stored_as
 
 from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, checkpoint, kernels
@@ -129,7 +128,7 @@ def test_readings_come_later_and_none_is_lost(cuda, monkeypatch):
 )
 def test_a_run_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, precision, head_size):
     stored_as(precision)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # a picture takes longer than the run
+    quick_ends(monkeypatch)
     script = load_script()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     arguments = [

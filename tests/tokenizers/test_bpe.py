@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from tinygpt import backend, tokenizers
 from tinygpt.tokenizers import BPE, bpe, bpe_textbook, cache
-from tinygpt.tokenizers.bpe_many import Merger
 from tinygpt.tokenizers.bpe_train import learn_merges
 from tinygpt.tokenizers.patterns import NAMED, split
 
@@ -88,33 +87,6 @@ def test_merges_are_the_textbooks(words, n_merges, other):
         assert bpe.apply_merges(letters, merges, merges) == expected
 
 
-@settings(max_examples=60)
-@given(st.lists(short_words, min_size=1, max_size=20))
-@example(["aaaaa", "a", "aa", "abababab"])
-def test_many_words_at_once_are_each_in_turn(words):
-    merges = learn_merges(dict.fromkeys(words, 1), 30)
-    byte_ids = list(range(256))
-    many = Merger(merges, merges, byte_ids).encode([w.encode() for w in words], np.dtype("u2"))
-    for word, ids in zip(words, many, strict=True):
-        expected = bpe.apply_merges(list(word.encode()), merges, merges)
-        assert np.frombuffer(ids, "u2").tolist() == expected
-
-
-def test_many_new_words(monkeypatch):
-    for together in (7, 100):
-        monkeypatch.setattr(bpe, "TOGETHER", together)
-        for whole_words in (False, True):
-            tokenizer = BPE.train(CORPUS, 400)
-            one_by_one = BPE(tokenizer.tokens, tokenizer.merges, whole_words=whole_words)
-            many = BPE(tokenizer.tokens, tokenizer.merges, whole_words=whole_words)
-            monkeypatch.setattr(bpe, "SAMPLE", 0)
-            expected = one_by_one.encode(CORPUS)
-            assert one_by_one._merger is None
-            monkeypatch.setattr(bpe, "SAMPLE", 2)
-            assert many.encode(CORPUS) == expected
-            assert many._merger is not None
-
-
 def test_no_two_tokens_are_the_same_bytes(tokenizer):
     assert len(set(tokenizer.tokens[:-2])) == tokenizer.vocab_size - 2
 
@@ -178,6 +150,7 @@ def test_the_word_cache_has_a_bound(monkeypatch):
     monkeypatch.setattr(cache, "CACHE_LENGTH", 4)
     tokenizer = BPE.train(CORPUS, 300)
     expected = [i for word in split("gpt2", CORPUS) for i in tokenizer.encode(word)]
+    assert len(CORPUS) < bpe.LONG
     for _ in range(2):
         assert tokenizer.encode(CORPUS) == expected
         assert 0 < len(tokenizer._cache) <= 3

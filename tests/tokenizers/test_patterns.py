@@ -2,13 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers_strings import REAL, any_text
 
 from tinygpt.tokenizers import BPE, patterns
-from tinygpt.tokenizers.patterns import NAMED, compiled, cut_of, split
+from tinygpt.tokenizers.patterns import NAMED, beginner, compiled, cut_of, split
 
 OURS = [name for name in NAMED if name != "none"]
 bmp_text = any_text.map(lambda text: re.sub("[\U00010000-\U0010ffff]", "", text))
@@ -31,6 +32,26 @@ def test_every_character_is_of_the_same_class_the_fast_way():
         assert split(name, every) == compiled(name).findall(every)
         text = "".join([c + " a"[ord(c) % 2] for c in every])
         assert split(name, text) == compiled(name).findall(text)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from([*"  ''stmdrevlS\n\t19.!é\u00a0你🙂", "'ll", " 're"])).map("".join))
+@example("")
+@example("'")
+@example("x'r 've''ll'l'd's")
+@example("a  b \n c\n\nd \u3000e  ")
+def test_where_words_begin(text):
+    for name in OURS:
+        begins = np.zeros(len(text), bool)
+        begins[np.cumsum([0, *map(len, compiled(name).findall(text))])[:-1]] = True
+        assert (beginner(name)(text) == begins).all(), name
+
+
+def test_where_words_begin_for_every_character():
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x30000)]))
+    for text in (every, "".join([c + " a1'"[ord(c) % 4] for c in every])):
+        ends = np.cumsum([len(word) for word in compiled("gpt2").findall(text)])
+        assert (np.flatnonzero(beginner("gpt2")(text))[1:] == ends[:-1]).all()
 
 
 @given(any_text, any_text, st.sampled_from(OURS))

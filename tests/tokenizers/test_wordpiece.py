@@ -174,6 +174,12 @@ def test_save_and_load(tmp_path, lowercase):
         (change("post_processor.type", "Surprise"), "post_processor.type"),
         (change("post_processor.single.0.SpecialToken.id", "x"), "post_processor.special_tokens.x"),
         (change("post_processor.special_tokens.[CLS].ids", [7]), r"post_processor.*\.\[CLS\]"),
+        (change("post_processor.single.1.Sequence.id", "B"), "post_processor.single"),
+        (change("post_processor.single.1.Sequence.type_id", None), r"post_processor.*\.type_id"),
+        (change("post_processor.pair", {}), "post_processor.pair"),
+        (change("post_processor.pair.0", {"Text": 0}), r"post_processor\.pair\[0\]\.Text"),
+        (change("post_processor.pair.1.Sequence.id", "C"), r"post_processor\.pair\[1\].*\.id"),
+        (change("post_processor.pair.0.SpecialToken.id", "x"), "post_processor.special_tokens.x"),
     ],
 )
 def test_what_a_file_asks_for_and_we_lack_is_an_error_that_names_it(edit, field):
@@ -181,6 +187,31 @@ def test_what_a_file_asks_for_and_we_lack_is_an_error_that_names_it(edit, field)
     edit(d)
     with pytest.raises(ValueError, match=rf"^odd\.json: {field} "):
         tokenizers.from_dict(d, "odd.json")
+
+
+def test_what_a_file_says_about_pairs_is_saved_again():
+    pytest.importorskip("tokenizers.models", reason="the tokenizers package is not installed")
+    from tokenizers import Tokenizer
+
+    d = trained(True).to_dict()
+    cls, sep = (["[CLS]", d["model"]["vocab"]["[CLS]"]], ["[SEP]", d["model"]["vocab"]["[SEP]"]])
+    steps = d["post_processor"]["pair"]
+    changed = d["post_processor"] | {"pair": [*steps[1:4], steps[0]]}
+    roberta = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False}
+    for step in (
+        d["post_processor"],
+        changed,
+        {"type": "BertProcessing", "sep": sep, "cls": cls},
+        roberta | {"sep": sep, "cls": cls},
+    ):
+        theirs = Tokenizer.from_str(json.dumps(d | {"post_processor": step}))
+        ours = tokenizers.from_dict(d | {"post_processor": step})
+        saved = Tokenizer.from_str(json.dumps(ours.to_dict()))
+        for texts in (("he speaks",), ("he speaks", "citizens, hear me")):
+            expected, given = theirs.encode(*texts), saved.encode(*texts)
+            assert given.ids == expected.ids
+            assert given.type_ids == expected.type_ids
+        assert ours.encode("he", add_special_tokens=True) == theirs.encode("he").ids
 
 
 # ---- the libraries everyone uses ----------------------------------------------------------------

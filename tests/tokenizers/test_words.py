@@ -1,5 +1,8 @@
 """Files larger than memory, many texts, several processes: the same as one text in one go."""
 
+import random
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers_strings import END, REAL, any_text
 
 from tinygpt import tokenizers
-from tinygpt.tokenizers import BPE, Char, words
+from tinygpt.tokenizers import BPE, Char, bpe_many, word_numbers, words
 from tinygpt.tokenizers.bpe import words_around
 from tinygpt.tokenizers.patterns import cut_of
 from tinygpt.tokenizers.words import read_blocks, whole_words
@@ -101,15 +104,43 @@ def test_a_batch_is_each_text_in_turn(processes):
         tokenizer.encode_batch(texts, processes=processes)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_file_of_text_becomes_a_file_of_ids(corpus, tmp_path, processes):
-    for tokenizer in (BPE.train(REAL, 400, "gpt4"), Char.train(REAL)):
-        expected = tokenizer.encode_array(REAL * 3)
-        count = tokenizer.encode_file(corpus, tmp_path / "ids.bin", processes=processes)
-        assert count == len(expected)
-        ids = np.fromfile(tmp_path / "ids.bin", tokenizer.dtype)
-        np.testing.assert_array_equal(ids, expected)
+@pytest.mark.parametrize(("kind", "processes"), [(BPE, 1), (BPE, 2), (Char, 1)])
+def test_a_file_of_text_becomes_a_file_of_ids(corpus, tmp_path, kind, processes):
+    tokenizer = BPE.train(REAL, 400, "gpt4") if kind is BPE else Char.train(REAL)
+    expected = tokenizer.encode_array(REAL * 3)
+    count = tokenizer.encode_file(corpus, tmp_path / "ids.bin", processes=processes)
+    assert count == len(expected)
+    ids = np.fromfile(tmp_path / "ids.bin", tokenizer.dtype)
+    np.testing.assert_array_equal(ids, expected)
     assert sorted(f.name for f in tmp_path.iterdir()) == ["corpus.txt", "ids.bin"]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(words, "BLOCK", 1 << 12)
+    monkeypatch.setattr(bpe_many, "NUMBERS", 1 << 11)
+    monkeypatch.setattr(word_numbers, "NUMBERS", 1 << 11)
+    file = tmp_path / "text"
+    trained = BPE.train(REAL, 400)
+
+    def peak(size):
+        """Of encoding a file of so many characters, and of learning from it."""
+        rng = random.Random(0)
+        some = " ".join("".join(rng.choices("etaoi", k=4)) for _ in range(size // 6))
+        file.write_text(some, "utf-8")
+        tokenizer = BPE(trained.tokens, trained.merges)
+        del some
+        tracemalloc.start()
+        tokenizer.encode_file(file, tmp_path / "ids.bin")
+        encoding = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        BPE.train(file, 300)
+        learning = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return encoding, learning
+
+    small, large = peak(15_000), peak(90_000)
+    assert large[0] < 1.1 * small[0]
+    assert large[1] < 1.5 * small[1]  # there are more different words
 
 
 def test_a_file_that_cannot_be_encoded_leaves_nothing_behind(corpus, tmp_path):

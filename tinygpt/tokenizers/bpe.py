@@ -1,7 +1,8 @@
 """Byte-level byte-pair encoding, as GPT-2 and most models after it use it.
 
 bpe_textbook.py says what it does. Here it is fast: a word that was seen before is looked up, a new
-one takes a time nearly proportional to its length. Learning is in bpe_train.py.
+one takes a time nearly proportional to its length; bpe_many.py deals with all words of a long text
+at once. Learning is in bpe_train.py.
 """
 
 from __future__ import annotations
@@ -9,26 +10,28 @@ from __future__ import annotations
 import heapq
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from . import cache
-from .bpe_many import Merger
+from .bpe_many import ManyWords, Merger
 from .bpe_train import learn_merges
 from .cache import WordCache
 from .checks import checked_ids, checked_special_tokens
 from .formats import byte_level, openai
 from .pairs import NONE, Pair
-from .patterns import NAMED, compiled, cut_of, splitter
+from .patterns import NAMED, beginner, compiled, cut_of, splitter
 from .steps.template import Template
 from .tokenizer import Tokenizer, special_pattern
-from .words import Source, Split, count_words, whole_words
+from .word_numbers import WordCounter
+from .words import Count, Source, Split, count_words, whole_words
 
-TOGETHER = 1 << 13  # words looked up in one go
-SAMPLE = 256  # of them, at which is seen whether many are new
+LONG = 3000  # characters from which on it is quicker to deal with all words at once
+BLOCK = 1 << 20  # characters of a text dealt with at a time
 SHORT = 200  # up to here a row is searched, from here on a heap knows the next merge
 NEVER = 1 << 62  # the rank of a pair that is not merged
 
@@ -63,6 +66,7 @@ class BPE(Tokenizer):
         ranks_by_id: bool = False,
     ):
         self._split = splitter(pattern)  # a ValueError now, not in the middle of a text
+        self._begins = beginner(pattern)
         self._keep(special_tokens, added_tokens, template)
         self.tokens = tokens
         self.merges = merges
@@ -82,7 +86,6 @@ class BPE(Tokenizer):
         self._byte_ids = [ids[bytes([byte])] for byte in range(256)]
         self.ranks = merges if ranks_by_id else ranks_of(merges)
         self._cache = WordCache(self._encode_word)
-        self._merger: Merger | None = None  # made when a text has many new words
 
     @classmethod
     def train(
@@ -130,11 +133,10 @@ class BPE(Tokenizer):
             pattern,
             special_tokens,
             cut=cut_of(pattern, special_tokens),
+            make_count=counts_around,
             processes=processes,
             progress=progress,
         )
-        for token in special_tokens:
-            words.pop(token, None)
         check_pattern(pattern, words)
         merges = learn_merges(words, n_merges, min_frequency, progress)
         if len(merges) < n_merges and min_frequency == 1:
@@ -177,39 +179,38 @@ class BPE(Tokenizer):
     def _encode_part(self, text: str, first: bool) -> bytes:
         if self.form is not None:
             text = unicodedata.normalize(self.form, text)  # type: ignore[arg-type]
-        words = self._split(text)
-        out = []
-        for start in range(0, len(words), TOGETHER):
-            some = words[start : start + TOGETHER]
-            new = sum(word not in self._cache for word in some[:SAMPLE])
-            if new > SAMPLE / 16:
-                self._encode_new(some)
-            out.append(b"".join(map(self._cache.__getitem__, some)))
-        return b"".join(out)
+        if len(text) < LONG:
+            return b"".join(map(self._cache.__getitem__, self._split(text)))
+        blocks = self._blocks(text)
+        return b"".join([self._many.encode(block, self._begins(block)) for block in blocks])
 
-    def _encode_new(self, words: list[str]) -> None:
-        """Put those words into the cache that are not there, all at once."""
-        if self._merger is None:
-            self._merger = Merger(self.merges, self.ranks, self._byte_ids)
-        new = {
-            word: word.encode("utf-8")
-            for word in dict.fromkeys(words)
-            if word not in self._cache and len(word) <= cache.CACHE_LENGTH
-        }
-        if self.whole_words:
-            new = {word: letters for word, letters in new.items() if letters not in self._ids}
-        if not new:
-            return
-        if len(self._cache) + len(new) > cache.CACHE_WORDS:
-            self._cache.clear()
-        ids = self._merger.encode(list(new.values()), self.dtype)
-        self._cache.update(zip(new, ids, strict=True))
+    def _blocks(self, text: str) -> Iterable[str]:
+        """The text in pieces, with no word cut in two."""
+        cut = cut_of(self.pattern)
+        if cut is None or len(text) <= BLOCK:
+            return [text]
+        pieces = (text[k : k + BLOCK] for k in range(0, len(text), BLOCK))
+        return whole_words(pieces, self._split, cut)
+
+    @cached_property
+    def _many(self) -> ManyWords:
+        """Made for the first long text."""
+        return ManyWords(
+            list(self._ids),
+            self._ids if self.whole_words else {},
+            Merger(self.merges, self.ranks, self._byte_ids),
+            self._encode_letters,
+            self.dtype,
+        )
 
     def _encode_word(self, word: str) -> bytes:
-        letters = word.encode("utf-8")
+        return self._encode_letters(word.encode("utf-8"))
+
+    def _encode_letters(self, letters: bytes) -> bytes:
         if self.whole_words and letters in self._ids:
             return self._as_bytes([self._ids[letters]])
-        return self._as_bytes(apply_merges(self.byte_ids(word), self.merges, self.ranks))
+        ids = [self._byte_ids[byte] for byte in letters]
+        return self._as_bytes(apply_merges(ids, self.merges, self.ranks))
 
     def byte_ids(self, word: str) -> list[int]:
         """The ids of a word's bytes, before any merge."""
@@ -257,6 +258,24 @@ def words_around(pattern: str, special_tokens: Collection[str]) -> Split:
         return words
 
     return split_around
+
+
+def counts_around(pattern: str, special_tokens: Collection[str]) -> Count:
+    """The function that counts the words of a text between special tokens."""
+    split, begins_of = splitter(pattern), beginner(pattern)
+    special = special_pattern(special_tokens)
+    counter = WordCounter()
+
+    def count(text: str) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for part in special.split(text)[::2]:
+            if len(part) < LONG:
+                counts.update(split(part))
+            else:
+                counts.update(counter.count(part, begins_of(part)))
+        return counts
+
+    return count
 
 
 def apply_merges(

@@ -55,11 +55,10 @@ class Pairs:
             self.counts[pair] = int(of_where.sum())
             self.places[pair] = where.tolist()
 
-    def merge(self, pair: Pair, new: int) -> tuple[set[Pair], set[Pair], int]:
+    def merge(self, pair: Pair, new: int) -> tuple[set[Pair], int]:
         """Put `new` wherever the pair stands; in "aaa" the left "aa".
 
-        Returns the pairs that hold `new`, the pairs that have become fewer, and how often `new`
-        occurs.
+        Returns the pairs that hold `new`, and how often `new` occurs.
         """
         left, right = pair
         row, weights, sizes = self.row, self.weights, self.sizes
@@ -67,9 +66,7 @@ class Pairs:
         left_size, right_size = sizes[left], sizes[right]
         sizes.append(left_size + right_size)
 
-        # In x left right y: {x: [how often, and all the places]}, and the same for y.
-        before: dict[int, list[int]] = {}
-        after: dict[int, list[int]] = {}
+        made = set()
         times = 0
         where = places.pop(pair)
         if left == right:
@@ -83,34 +80,20 @@ class Pairs:
             times += weight
             row[middle] = NONE
             row[i] = row[end - 1] = new
-            if x != NONE:
-                if x in before:
-                    before[x][0] += weight
-                    before[x].append(i - sizes[x])
-                else:
-                    before[x] = [weight, i - sizes[x]]
-            if y != NONE:
-                if y in after:
-                    after[y][0] += weight
-                    after[y].append(i)
-                else:
-                    after[y] = [weight, i]
 
-        # x new and new y have come, x left and right y have gone. In "abab" the second merge takes
-        # back the (new, a) that the first one made: counts are sums.
-        made = set()
-        fewer = {pair}
-        for x, (count, *at) in before.items():
-            counts[x, left] -= count
-            counts[x, new] += count
-            places[x, new] += at
-            made.add((x, new))
-            fewer.add((x, left))
-        for y, (count, *at) in after.items():
-            counts[right, y] -= count
-            counts[new, y] += count
-            places[new, y] += at
-            made.add((new, y))
-            fewer.add((right, y))
+            # x left right y: x new and new y have come, x left and right y have gone. In "abab"
+            # the second merge takes back the (new, a) that the first one made.
+            if x != NONE:
+                counts[x, left] -= weight
+                come = x, new
+                counts[come] += weight
+                places[come].append(i - sizes[x])
+                made.add(come)
+            if y != NONE:
+                counts[right, y] -= weight
+                come = new, y
+                counts[come] += weight
+                places[come].append(i)
+                made.add(come)
         counts[pair] = 0
-        return made, fewer, times
+        return made, times

@@ -7,6 +7,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
+from . import gpt2_words
+
 # From tiktoken's openai_public.py (r50k_base, cl100k_base, o200k_base) and Qwen 2.5's
 # tokenizer.json, without possessive quantifiers, which only save time. Llama 3 uses cl100k_base.
 # Each takes in every character, so nothing is left between two words.
@@ -54,6 +58,20 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
     if pattern in NAMED:
         return functools.partial(find_words, NAMED[pattern])
     return functools.partial(split_by_expression, compiled(pattern))
+
+
+def beginner(pattern: str) -> Callable[[str], np.ndarray]:
+    """The function that says, of each character of a text, whether a word begins with it."""
+    if pattern == "gpt2":
+        return gpt2_words.word_begins
+    split = splitter(pattern)
+
+    def word_begins(text: str) -> np.ndarray:
+        begins = np.zeros(len(text) + 1, bool)
+        begins[np.cumsum([0, *map(len, split(text))])] = True
+        return begins[:-1]
+
+    return word_begins
 
 
 def whole(text: str) -> list[str]:

@@ -102,7 +102,7 @@ class Tokenizer:
         check_text(text)
         ids = self._encode(text, allowed_tokens(allowed_special, self.special_tokens), first=True)
         if add_special_tokens:
-            before, after = ([self._outside[token] for token in side] for side in self.template)
+            before, after = ([self._outside[token] for token in side] for side in self.template[:2])
             ids = bytearray().join([self._as_bytes(before), ids, self._as_bytes(after)])
         return np.frombuffer(ids, dtype=self.dtype)
 

@@ -21,7 +21,7 @@ from .checks import checked_ids, checked_special_tokens
 from .formats import wordpiece_files
 from .patterns import BERT, cut_at_blank, find_words
 from .steps.normalizers import BertNormalizer
-from .steps.template import Template
+from .steps.template import Template, bert
 from .tokenizer import Tokenizer, special_pattern
 from .wordpiece_train import learn_tokens
 from .words import Source, Split, count_words, whole_words
@@ -111,7 +111,7 @@ class WordPiece(Tokenizer):
         special = {token: i for i, token in enumerate(special_tokens)}
         template = Template()
         if {"[CLS]", "[SEP]"} <= special.keys():
-            template = Template(("[CLS]",), ("[SEP]",))
+            template = bert("[CLS]", "[SEP]")
         return cls(tokens, special, normalizer, template=template)
 
     @classmethod
@@ -121,7 +121,7 @@ class WordPiece(Tokenizer):
         special = {token: i for i, token in enumerate(tokens) if token in SPECIAL}
         template = Template()
         if {"[CLS]", "[SEP]"} <= special.keys():
-            template = Template(("[CLS]",), ("[SEP]",))
+            template = bert("[CLS]", "[SEP]")
         return cls(tokens, special, BertNormalizer(lowercase=lowercase), template=template)
 
     @property

@@ -92,11 +92,13 @@ class Scores:
         return min(zip(self.left[equals].tolist(), self.right[equals].tolist(), strict=True))
 
     def merge(self, pair: Pair, new: int) -> None:
-        made, fewer, times = self.pairs.merge(pair, new)
+        left, right = pair
+        made, times = self.pairs.merge(pair, new)
+        fewer = [(x, left) for x, y in made if y == new] + [(right, y) for x, y in made if x == new]
         self.frequency[new] = times
         for token in pair:
             self.frequency[token] -= times
-        slots = [self._slot(other, self.pairs.counts[other]) for other in (*made, *fewer)]
+        slots = [self._slot(other, self.pairs.counts[other]) for other in (*made, *fewer, pair)]
         for token in {*pair}:
             with_token = np.array(self.with_token[token])
             alive = with_token[self.counts[with_token] > 0].tolist()
