@@ -18,11 +18,12 @@ export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 # group fails, the memory checker that comes with CUDA is asked about its first failure.
 check() {
     nvidia-smi
-    for group in "test_gemm.py" "test_twins.py -k not(attention)" "test_twins.py -k attention" \
-        "test_precision.py" "test_training.py"; do
+    for group in "kernels/test_gemm.py" "kernels/test_twins.py -k not(attention)" \
+        "kernels/test_twins.py -k attention" "kernels/test_precision.py" \
+        "kernels/test_training.py" "test_devices.py"; do
         file=${group%% *} only=()
         [ "$file" != "$group" ] && only=(-k "$(sed 's/.* -k //; s/[()]/ /g' <<< "$group")")
-        run=(-m pytest -m gpu -W default --tb=short -rfEs "tests/kernels/$file" "${only[@]}")
+        run=(-m pytest -m gpu -W default --tb=short -rfEs "tests/$file" "${only[@]}")
         echo "== $group"
         timeout 110 "$python" "${run[@]}" && continue
         command -v compute-sanitizer > /dev/null || continue
