@@ -25,7 +25,7 @@ from .word_numbers import (
     word_numbers,
 )
 
-NEVER = 1 << 24  # the rank of a pair that is not merged
+NEVER = 1 << 24  # the rank of a pair that is not merged. NEVER * (LONGEST + 1) is 32 bits
 
 
 class ManyWords:
@@ -121,22 +121,26 @@ class ManyWords:
 class Merger:
     """Merging in many words together: the result is that of bpe.apply_merges for each of them.
 
-    merges, ranks: as in BPE; two pairs of one rank make the same token.
+    merges, ranks: as in BPE, in the same order; two pairs of one rank make the same token.
     byte_ids: the id of each byte.
     """
 
     def __init__(self, merges: Mapping[Pair, int], ranks: Mapping[Pair, int], byte_ids: list[int]):
         n = len(merges)
         left, right = np.fromiter(chain.from_iterable(merges), np.int32, 2 * n).reshape(n, 2).T
-        rank = np.fromiter(map(ranks.__getitem__, merges), np.int32, n)
+        rank = np.fromiter(ranks.values(), np.uint32, n)
         self.pairs = Numbering(2 * n)
-        self.ranks = np.full(n + 1, NEVER, np.int32)  # by number
+        self.ranks = np.full(n + 1, NEVER, np.uint32)  # by number
         self.ranks[self.pairs.numbers(left, right, add=True)] = rank
-        self.made = np.zeros(rank.max(initial=0) + 1, np.int32)  # by rank
+        self.made = np.zeros(int(rank.max(initial=0)) + 1, np.int32)  # by rank
         self.made[rank] = np.fromiter(merges.values(), np.int32, n)
+
         self.byte_ids = np.array(byte_ids, np.int32)
-        left, right = np.repeat(self.byte_ids, 256), np.tile(self.byte_ids, 256)
-        self.of_bytes = self.rank(left, right).reshape(256, 256)
+        byte = np.full(max(left.max(initial=0), right.max(initial=0), *byte_ids) + 1, -1)
+        byte[self.byte_ids] = np.arange(256)  # of each id; -1 where it is not that of a byte
+        both = (byte[left] >= 0) & (byte[right] >= 0)
+        self.of_bytes = np.full((256, 256), NEVER, np.uint32)
+        self.of_bytes[byte[left[both]], byte[right[both]]] = rank[both]
 
     def rank(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """The ranks of pairs of ids; NEVER for those that are not merged."""
@@ -153,15 +157,16 @@ class Merger:
         longest = int(lengths.max(initial=1))
         which = np.zeros(0, np.int64)  # (n,)
         ids = np.zeros((longest, 0), np.int32)  # (w, n)
-        ranks = np.zeros((longest - 1, 0), np.int32)  # (w - 1, n), of neighbours
+        ranks = np.zeros((longest - 1, 0), np.uint32)  # (w - 1, n), of neighbours
         for w in range(longest, 1, -1):
             which, ids, ranks = self._with_those_of(w, letters, starts, lengths, which, ids, ranks)
             # The next merge of each word, of equals the leftmost: the least of (rank, place).
-            next_merge = (ranks * np.int64(LONGEST) + np.arange(w - 1)[:, None]).min(axis=0)
+            places = np.arange(w - 1, dtype=np.uint32)[:, None]
+            next_merge = (ranks * LONGEST + places).min(axis=0)
             done = next_merge >= NEVER * LONGEST
             yield which[done], ids.compress(done, axis=1)
             which, ids, ranks = which[~done], ids.compress(~done, 1), ranks.compress(~done, 1)
-            rank, place = np.divmod(next_merge[~done], LONGEST)
+            rank, place = np.divmod(next_merge[~done].astype(np.int64), LONGEST)
 
             n = np.arange(len(which))
             ids[place, n] = self.made[rank]
