@@ -56,7 +56,8 @@ BUGS = [
     ("attention", FORWARD, "top == -INFINITY ? 0 : top", "top", few),
     ("attention", FORWARD, "if (sum[r] == 0) sum[r] = 1;", ";", few),
     ("attention", FORWARD, "h / (H / G)", "h % G", dropped),
-    ("attention", "DEVICE void load_tile", "min(first + row, n - 1)", "first + row", causal),
+    ("attention", "DEVICE void load_tile", "min(first + row, n - 1)", "min(first + row, n)",
+     causal),
     ("attention", "DEVICE void store_rows", "if (row >= n) continue;", ";", causal),
     # the tensor cores: who holds what
     ("attention", "DEVICE void product_nt", "lane / 8 % 2", "lane / 16", tensor_cores),
@@ -85,7 +86,8 @@ BUGS = [
     ("attention", QUERIES, "query + offset + 1", "query + offset + 2", causal),
     # norms
     ("layer_norm", WEIGHT, SYNC, ";", case("layer_norm, more rows")),
-    ("layer_norm", WEIGHT, "min(first + ROWS, N)", "first + ROWS", case("layer_norm, more rows")),
+    ("layer_norm", WEIGHT, "min(first + ROWS, N)", "min(first + ROWS, N) + 1",
+     case("layer_norm, more rows")),
     ("layer_norm", "layer_norm_forward(", "if (row >= N) return;", ";", case("layer_norm")),
     ("layer_norm", "layer_norm_forward(", "c < C", "c < C - 4", case("layer_norm")),
     ("layer_norm", "layer_norm_backward(", "dx_hat - average", "dx_hat", case("layer_norm")),
@@ -113,7 +115,8 @@ BUGS = [
     # the optimizer
     ("adamw", "void adamw(", "i >= n", "false", adamw),
     ("sums", "column_sums(", SYNC, ";", case("linear, many rows")),
-    ("sums", "column_sums(", "min(first + ROWS, N)", "first + ROWS", case("linear, many rows")),
+    ("sums", "column_sums(", "min(first + ROWS, N)", "min(first + ROWS, N) + 1",
+     case("linear, many rows")),
     ("sums", "square_sums(", SYNC, ";", square_sum),
     ("sums", "sum_parts(", "if (c >= C) return;", ";", square_sum),
 ]  # fmt: skip
