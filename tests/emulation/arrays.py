@@ -9,7 +9,7 @@ import numpy as np
 from tinygpt.kernels import gemm, launch
 
 ONE_AT_A_TIME = threading.Lock()  # there is only one emulated GPU
-GUARD = 1 << 14  # bytes before and behind an array that nobody may touch
+GUARD = 1 << 16  # bytes before and behind an array that nobody may touch
 
 
 class GPUArray(np.ndarray):
