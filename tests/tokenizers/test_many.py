@@ -29,9 +29,12 @@ def generated(seed):
         yield rng.choice(("", " ")).join(parts)
 
 
-def check(ours, theirs, seed=0):
-    """ours, theirs: functions from a text to ids."""
-    for text in generated(seed):
+def check(ours, theirs, seed=0, long=True):
+    """ours, theirs: functions from a text to ids. Short texts, and long ones made of them."""
+    texts = list(generated(seed))
+    for start in range(0, MANY * long, 1000):
+        texts.append("".join(texts[start : start + 1000]))
+    for text in texts:
         assert ours(text) == theirs(text), repr(text)
 
 
@@ -85,7 +88,8 @@ def test_sentencepiece(kind, saved, tmp_path):
     ours = from_sentencepiece(tmp_path / "m.model")
     if not saved:
         peer = sentencepiece.SentencePieceProcessor(str(tmp_path / "m.model"))
-        check(ours.encode, peer.encode)
+        # Scores are sums in float32: after 15,000 tokens too coarse to tell two ways apart.
+        check(ours.encode, peer.encode, long=False)
         return
     pytest.importorskip("tokenizers.models")
     from tokenizers import Tokenizer
