@@ -5,6 +5,7 @@ import pytest
 
 from tinygpt import Tensor, gradcheck, nn
 from tinygpt.nn import check_ids
+from tinygpt.rng import NoWeights
 
 RNG = np.random.default_rng(0)
 
@@ -184,14 +185,14 @@ def test_ignored_ids():
 
 
 def test_weights_that_take_no_memory():
-    layer = nn.Linear(1 << 20, 1 << 20, nn.NoWeights(), bias=False, dtype="float64")  # 8 TB
+    layer = nn.Linear(1 << 20, 1 << 20, NoWeights(), bias=False, dtype="float64")  # 8 TB
     assert (layer.weight.shape, layer.weight.dtype) == ((1 << 20, 1 << 20), "float64")
     assert not layer.weight.data.flags.writeable
     assert layer.weight.data.strides == (0, 0)
 
 
 def test_make_room_for_them():
-    layer = nn.Linear(3, 4, nn.NoWeights(), dtype="float32")
+    layer = nn.Linear(3, 4, NoWeights(), dtype="float32")
     bias = layer.bias.data
     nn.make_room(layer)
     layer.weight.data[...] = 2

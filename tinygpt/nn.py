@@ -82,29 +82,8 @@ class Module:
         return self
 
 
-class NoWeights(np.random.Generator):
-    """In the place of a generator, for a model whose weights are about to be loaded.
-
-    Weights drawn from it take neither time nor memory, so that all can be checked before anything
-    is allocated. They are read-only; `make_room` gives them memory.
-    """
-
-    def __init__(self):
-        super().__init__(np.random.PCG64(0))
-
-    def normal(self, loc=0.0, scale=1.0, size=()):  # type: ignore[override]
-        return np.broadcast_to(np.float32(0), size).view(_NoMemory)
-
-
-class _NoMemory(np.ndarray):
-    """One number in every place; of another dtype it still is one number."""
-
-    def astype(self, dtype, *_, **__):  # type: ignore[override]
-        return np.broadcast_to(np.zeros((), dtype), self.shape)
-
-
 def make_room(module: Module) -> None:
-    """Give memory to the weights that NoWeights drew, as yet without values."""
+    """Give memory to the weights that rng.NoWeights drew, as yet without values."""
     for p in module.parameters():
         if not p.data.flags.writeable:
             p.data = np.empty(p.shape, p.dtype)

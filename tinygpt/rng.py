@@ -31,6 +31,24 @@ class Key:
 Rng: TypeAlias = "int | tuple[int, ...] | np.random.Generator | Key | None"  # what users may give
 
 
+class NoWeights:
+    """In the place of a generator, for a model whose weights are about to be loaded.
+
+    Weights drawn from it take neither time nor memory, so that all can be checked before anything
+    is allocated. They are read-only; `nn.make_room` gives them memory.
+    """
+
+    def normal(self, loc=0.0, scale=1.0, size=()):
+        return np.broadcast_to(np.float32(0), size).view(_NoMemory)
+
+
+class _NoMemory(np.ndarray):
+    """One number in every place; of another dtype it still is one number."""
+
+    def astype(self, dtype, *_, **__):  # type: ignore[override]
+        return np.broadcast_to(np.zeros((), dtype), self.shape)
+
+
 def as_generator(rng: Any) -> np.random.Generator:
     """A numpy Generator from an int, or the one that was given. ValueError for anything else."""
     try:

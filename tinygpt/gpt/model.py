@@ -17,8 +17,8 @@ from .. import checkpoint
 from .. import functional as F
 from ..backend import resolve_device, to_numpy
 from ..generate import generate, stream
-from ..nn import Embedding, LayerNorm, Module, NoWeights, RMSNorm, check_ids, make_room
-from ..rng import Key, Rng, as_generator, as_key
+from ..nn import Embedding, LayerNorm, Module, RMSNorm, check_ids, make_room
+from ..rng import Key, NoWeights, Rng, as_generator, as_key
 from ..sampling import Sampling
 from ..score import score
 from ..tensor import Tensor, no_grad
@@ -73,7 +73,7 @@ class GPT(Module):
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"weights are floats, such as float32, not {np.dtype(dtype)}")
         self.config = config
-        rng = as_generator(rng)
+        rng = rng if isinstance(rng, NoWeights) else as_generator(rng)
         self.wte = Embedding(config.vocab_size, config.n_embd, rng, dtype=dtype)
         if config.position == "learned":
             self.wpe = Embedding(config.block_size, config.n_embd, rng, dtype=dtype)
