@@ -17,8 +17,8 @@ TINY = [
 TIMES = {"tokens_per_second", "elapsed_seconds"}
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("train_shakespeare", SCRIPT)
+def load_script(file=SCRIPT):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -1,12 +1,12 @@
 """benchmarks/gpu.py: what it counts and writes, and what it says where there is no GPU."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from emulation import GPUArray, to_gpu
+from training_script import load_script
 from twin_checks import stored_as
 
 from tinygpt import GPTConfig, backend
@@ -18,11 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("benchmark_gpu", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_flops_and_bytes_by_hand(script):

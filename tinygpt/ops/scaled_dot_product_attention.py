@@ -75,7 +75,7 @@ def scaled_dot_product_attention(
             s = np.where(attn_mask[:, :, :, rows, keys], s, -math.inf)
 
         # argmax, because max is slow on rows this short. Finite also where nothing is seen.
-        s = s.reshape(-1, seen)
+        s = s.reshape(-1, seen)  # (B * H * n, seen)
         largest = s[np.arange(len(s), like=s), s.argmax(axis=-1)]
         s -= np.maximum(largest, lowest)[:, None]
         p = np.exp(s, out=s).reshape(B, G, R * n, seen)
