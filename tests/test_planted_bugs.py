@@ -63,7 +63,7 @@ SLIDING = "ops.sliding_window_attention"
 BUGS = [
     # sums and products
     ("ops.arithmetic", "unbroadcast(-dy, b_shape)", "unbroadcast(dy, b_shape)", gradient),
-    ("ops.arithmetic", "unbroadcast(dy * b, np", "unbroadcast(dy * a, np", gradient),
+    ("ops.arithmetic", "unbroadcast(dy * b, a_shape", "unbroadcast(dy * a, a_shape", gradient),
     ("ops.arithmetic", "-da * y", "-da * b", gradient),
     ("ops.arithmetic", "unbroadcast(dy * b * a ** (b - 1)", "unbroadcast(dy * b * a**b", gradient),
     ("ops.arithmetic", "da, db = dy * b * a", "da, db = dy * (b - 1) * a", gradient),
@@ -209,7 +209,7 @@ BUGS = [
     # the tape
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),
-    ("tensor", "(-node.number, node)", "(node.number, node)", tape),
+    ("tensor", "(node.number, node)", "(-node.number, node)", tape),
     ("gather", "leaf.grad += numbers", "leaf.grad[...] = numbers", tape),
     ("gather", "leaf.grad[where] += numbers", "leaf.grad[where] = numbers", tape),
     ("gather", "leaf.grad = np.zeros_like", "leaf.grad = np.ones_like", tape),

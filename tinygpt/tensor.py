@@ -15,7 +15,7 @@ from . import kernels, ops
 from .backend import as_array
 from .gather import deliver_to_leaf
 
-_numbers = itertools.count()
+_numbers = itertools.count(0, -1)  # downwards: the newest node is first in a heap
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 
@@ -24,11 +24,11 @@ class Node:
 
     __slots__ = ("number", "backward", "sources", "parts")
 
-    def __init__(self, backward: Callable, sources: list, parts: Any):
-        self.number = next(_numbers)  # a node is newer than everything it was computed from
+    def __init__(self, backward: Callable, sources: list):
+        self.number = next(_numbers)  # below those of all that it was computed from
         self.backward: Callable | None = backward  # None once it has been used
         self.sources = sources  # for each input: a leaf Tensor, (node, slot), or None: a constant
-        self.parts = parts  # of an op with several results, the (shape, dtype) of each
+        self.parts: Any = ()  # of an op with several results, the (shape, dtype) of each
 
 
 def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
@@ -52,12 +52,12 @@ def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) ->
         wanted = isinstance(x, Tensor) and x.requires_grad
         sources.append((x._origin or x) if wanted else None)
         always = always or wanted
-    several, node = isinstance(y, tuple), None
-    if always and _grad_enabled.get():
-        node = Node(backward, sources, [(part.shape, part.dtype) for part in y] if several else ())
-    if several:
-        return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
-    return _result(y, node, 0)
+    node = Node(backward, sources) if always and _grad_enabled.get() else None
+    if not isinstance(y, tuple):
+        return _result(y, node, 0)
+    if node is not None:
+        node.parts = [(part.shape, part.dtype) for part in y]
+    return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
 
 
 def _result(array: Any, node: Node | None, slot: int) -> Tensor:
@@ -89,7 +89,7 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
             dys = waiting.get(node)
             if dys is None:
                 dys = waiting[node] = [None] * (len(node.parts) or 1)
-                heapq.heappush(newest, (-node.number, node))
+                heapq.heappush(newest, (node.number, node))
             dx = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
             dys[slot] = as_array(dx)
         if not newest:
@@ -106,9 +106,10 @@ def _gradients(node: Node, dys: list) -> tuple:
     backward = node.backward
     if backward is None:
         raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
-    for slot, (shape, dtype) in enumerate(node.parts):
-        if dys[slot] is None:  # this result was never used
-            dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
+    if node.parts:
+        for slot, (shape, dtype) in enumerate(node.parts):
+            if dys[slot] is None:  # this result was never used
+                dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
     if not getattr(backward, "__defaults__", None):
         return backward(*dys)
     takes = backward.__code__.co_varnames
@@ -141,6 +142,10 @@ def enable_grad() -> contextlib.AbstractContextManager:
 
 def _method(op: Callable) -> Callable[..., Any]:
     return lambda self, *inputs, **options: apply(op, self, *inputs, **options)
+
+
+def _operator(op: Callable) -> Callable[..., Any]:
+    return lambda self, other: apply(op, self, other)
 
 
 def _reflected(op: Callable) -> Callable[..., Any]:
@@ -218,12 +223,12 @@ class Tensor:
         return f"Tensor({body}, dtype={self.dtype}, requires_grad={self.requires_grad})"
 
     # x + y asks x first; y + x, for a y that is not a Tensor, asks x second.
-    __add__, __radd__ = _method(ops.add), _reflected(ops.add)
-    __sub__, __rsub__ = _method(ops.subtract), _reflected(ops.subtract)
-    __mul__, __rmul__ = _method(ops.multiply), _reflected(ops.multiply)
-    __truediv__, __rtruediv__ = _method(ops.divide), _reflected(ops.divide)
-    __pow__, __rpow__ = _method(ops.power), _reflected(ops.power)
-    __matmul__, __rmatmul__ = _method(ops.matmul), _reflected(ops.matmul)
+    __add__, __radd__ = _operator(ops.add), _reflected(ops.add)
+    __sub__, __rsub__ = _operator(ops.subtract), _reflected(ops.subtract)
+    __mul__, __rmul__ = _operator(ops.multiply), _reflected(ops.multiply)
+    __truediv__, __rtruediv__ = _operator(ops.divide), _reflected(ops.divide)
+    __pow__, __rpow__ = _operator(ops.power), _reflected(ops.power)
+    __matmul__, __rmatmul__ = _operator(ops.matmul), _reflected(ops.matmul)
     __neg__, __getitem__ = _method(ops.negative), _method(ops.index)
 
     exp, log, tanh, sigmoid = map(_method, (ops.exp, ops.log, ops.tanh, ops.sigmoid))
