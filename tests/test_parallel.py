@@ -174,7 +174,10 @@ def test_exceptions_come_out_of_the_threads(micro_batches):
         (2, 12, 64, 2),  # 768 tokens
         (2, 64, 256, 32),  # 16384 tokens in pieces of 512
         (2, 1, 4096, 1),  # one row
-        (3, 2, 64, 2),  # fewer rows than threads
+        (3, 2, 256, 2),  # fewer rows than threads
+        (2, 2, 64, 1),  # too few tokens for two
+        (16, 12, 64, 6),
+        (2, 1, 8, 1),
         (1, 64, 64, 8),
     ],
 )

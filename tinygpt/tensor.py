@@ -15,7 +15,7 @@ from . import kernels, ops
 from .backend import as_array
 from .gather import deliver_to_leaf
 
-_numbers = itertools.count(0, -1)  # downwards: the newest node is first in a heap
+_numbers = itertools.count()
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 
@@ -25,7 +25,7 @@ class Node:
     __slots__ = ("number", "backward", "sources", "parts")
 
     def __init__(self, backward: Callable, sources: list):
-        self.number = next(_numbers)  # below those of all that it was computed from
+        self.number = next(_numbers)  # a node is newer than everything it was computed from
         self.backward: Callable | None = backward  # None once it has been used
         self.sources = sources  # for each input: a leaf Tensor, (node, slot), or None: a constant
         self.parts: Any = ()  # of an op with several results, the (shape, dtype) of each
@@ -89,7 +89,7 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
             dys = waiting.get(node)
             if dys is None:
                 dys = waiting[node] = [None] * (len(node.parts) or 1)
-                heapq.heappush(newest, (node.number, node))
+                heapq.heappush(newest, (-node.number, node))
             dx = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
             dys[slot] = as_array(dx)
         if not newest:

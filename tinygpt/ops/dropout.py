@@ -14,18 +14,16 @@ def dropout(x, p, rng, first=0):
     """
     keep = keep_mask(x.shape, p, rng, first, like=x)
 
+    def drop(x):
+        y = keep.astype(x.dtype)  # floats times floats: twice as fast as floats times booleans
+        y *= x
+        y *= 1 / (1 - p)
+        return y
+
     def backward(dy):
-        return (masked(dy, keep, p),)
+        return (drop(dy),)
 
-    return masked(x, keep, p), backward
-
-
-def masked(x, keep, p):
-    """x * keep / (1 - p). Converting first is twice as fast as multiplying floats by booleans."""
-    y = keep.astype(x.dtype)
-    y *= x
-    y *= 1 / (1 - p)
-    return y
+    return drop(x), backward
 
 
 def keep_mask(shape, p, rng, first=0, like=None):

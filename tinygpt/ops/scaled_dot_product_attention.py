@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .dropout import keep_mask, masked
+from .dropout import keep_mask
 
 BLOCK = 64  # queries: few enough to skip most hidden keys, enough for fast products
 
@@ -55,7 +55,10 @@ def scaled_dot_product_attention(
         """p * m, for p (B, G, R * n, keys) and the mask m of dropout."""
         if not dropout_p:
             return p
-        return masked(p, kept[:, :, :, rows, keys].reshape(p.shape), dropout_p)
+        dropped = kept[:, :, :, rows, keys].astype(p.dtype).reshape(p.shape)
+        dropped *= p
+        dropped *= 1 / (1 - dropout_p)
+        return dropped
 
     saved = []  # for each block of queries: rows, keys, p
     for start in range(0, T, BLOCK):
