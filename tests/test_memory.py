@@ -1,5 +1,6 @@
 """The estimate of memory: what is saved, op by op, and the peak of a process that trains."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -45,6 +46,24 @@ def test_what_a_block_saves(options):
         saved.append(trace(model.loss(ids, ids, rng=0), **names).saved_bytes)
     formula = memory.saved_by_block(model.config, 80, layer=1) * ids.size
     assert formula == pytest.approx(saved[1] - saved[0], rel=0.02)
+
+
+@pytest.mark.parametrize(("window", "sinks"), [(1, 0), (10, 0), (10, 3), (60, 10), (999, 3)])
+def test_the_keys_that_blocks_of_queries_meet(window, sinks, monkeypatch):
+    """Counted where they are met: in attention to those in sight."""
+    module = importlib.import_module("tinygpt.ops.sliding_window_attention")
+    attention, counts = module.scaled_dot_product_attention, []
+    x = np.zeros((1, 1, 150, 1))
+
+    def counting(q, k, v, *arguments, **options):
+        S = k.shape[2]
+        counts.append((q.shape[2] * S, 0 if np.shares_memory(k, x) else S))
+        return attention(q, k, v, *arguments, **options)
+
+    monkeypatch.setattr(module, "scaled_dot_product_attention", counting)
+    module.sliding_window_attention(x, x, x, window, sinks)
+    found = memory.keys_met(150, window, sinks)
+    assert found == tuple(np.sum(counts, axis=0) / 150)
 
 
 def test_layers_with_a_window_save_less():
