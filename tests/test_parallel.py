@@ -173,6 +173,7 @@ def test_exceptions_come_out_of_the_threads(micro_batches):
     [
         (2, 12, 64, 2),  # 768 tokens
         (2, 64, 256, 32),  # 16384 tokens in pieces of 512
+        (2, 12, 128, 4),  # a round and a half is two
         (2, 1, 4096, 1),  # one row
         (3, 2, 64, 2),  # fewer rows than threads
         (1, 64, 64, 8),
