@@ -243,7 +243,14 @@ def test_sinks_are_what_a_rolling_cache_holds(sinks, window):
 ENDLESS = {
     "window": {"position": "rope", "window": 3},
     "window of one": {"position": "none", "window": 1},
-    "sinks": {"position": "rope", "window": 3, "sinks": 2, "n_kv_head": 1},
+    "sinks": {
+        "position": "rope",
+        "window": 3,
+        "sinks": 2,
+        "n_kv_head": 1,
+        "rope_base": 100.0,
+        "rope_scaling": {"kind": "linear", "factor": 2.0},
+    },
     "sinks, none": {"position": "none", "window": 4, "sinks": 3, "norm": "rms_norm"},
 }
 endless = pytest.mark.parametrize("options", ENDLESS.values(), ids=ENDLESS)
