@@ -111,7 +111,7 @@ def test_one_seed_one_log_of_another_preset(script, text, tmp_path):
     assert_same_end(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize("preset", ["default", "nanogpt-cpu"])
+@pytest.mark.parametrize("preset", ["default", "best", "nanogpt-cpu"])
 def test_a_run_is_what_its_settings_say(script, text, tmp_path, preset):
     """To the last bit what the library gives, told every setting: the seed of weights, batches and
     dropout, the options of the optimizer, the schedule, the clipping."""
@@ -121,7 +121,7 @@ def test_a_run_is_what_its_settings_say(script, text, tmp_path, preset):
     settings = script.fresh_settings(script.parse(arguments))
     names = ["lr", "betas", "weight_decay"]
     optimizer_class = AdamW
-    if preset == "default":
+    if settings["optimizer"] == "muon":
         optimizer_class, names = Muon, [*names, "momentum", "adamw_lr"]
     tokens = tinygpt.tokenizers.Char.train(data.read_text(text)).encode_array(data.read_text(text))
     config = GPTConfig(int(tokens.max()) + 1, **script.model_options(settings))
@@ -166,6 +166,11 @@ def test_a_crashed_run_goes_on_with_the_same_bits(
             script.main([*TINY, "--text", text, "--save-interval", "3", "--out", str(out)])
     script.main(["--resume", str(out)])
     assert_same_end(whole.out, out)
+
+
+def test_what_will_be_logged_again_is_forgotten(script, copy):
+    script.forget_after(10, copy / "log.jsonl")
+    assert [entry["step"] for entry in read_log(copy)] == [5, 10]
 
 
 @pytest.mark.parametrize("killed_at", ["fsync", "replace"])
