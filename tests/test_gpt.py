@@ -182,9 +182,10 @@ def test_parameters_of_the_options():
     assert shapes(qk_norm=True) == shapes(zero_init_residual=True) == full
 
 
-def test_initial_weights():
+@pytest.mark.parametrize("n_expert", [None, 2])
+def test_initial_weights(n_expert):
     sizes = {"vocab_size": 500, "block_size": 300, "n_layer": 3, "n_head": 2, "n_embd": 128}
-    model = GPT(GPTConfig(**sizes, tie_weights=False), rng=5)
+    model = GPT(GPTConfig(**sizes, tie_weights=False, n_expert=n_expert), rng=5)
     for name, p in model.named_parameters():
         if name.endswith("bias"):
             assert not p.data.any(), name
