@@ -190,7 +190,7 @@ LARGER = CPU | {"block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384, "ac
     [
         (DEFAULT, 12),
         pytest.param(CPU, 12, marks=pytest.mark.slow),
-        (CPU | {"activation": "swiglu", "remat": True}, 12),
+        (CPU | {"activation": "swiglu", "n_layer": 2, "n_inner": 2048, "remat": True}, 16),
         (CPU | {"n_expert": 4, "n_inner": 256}, 12),
         (
             CPU | {"block_size": 512, "window": 64, "sinks": 4, "position": "rope", "head_dim": 48},
