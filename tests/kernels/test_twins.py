@@ -5,7 +5,16 @@ import functools
 import numpy as np
 import pytest
 from emulation import GPUArray, to_gpu
-from twin_checks import CASES, LARGE_HEADS, attention, check_twin, heads, relative_error, stored_as
+from twin_checks import (
+    CASES,
+    LARGE_HEADS,
+    attention,
+    check_sums,
+    check_twin,
+    heads,
+    relative_error,
+    stored_as,
+)
 
 from tinygpt import Tensor, kernels, ops, plain
 from tinygpt import functional as F
@@ -32,6 +41,20 @@ def test_float16(device, case):
 def test_heads_of_other_sizes(device, case, dtype):
     for order in device.orders[-2:]:
         check_twin(device, *LARGE_HEADS[case], dtype, order)
+
+
+@both_dtypes
+@pytest.mark.parametrize("case", ["layer_norm", "rms_norm", "linear", "embedding of one id"])
+def test_what_is_there_already_is_added_to(device, case, dtype):
+    for order in device.orders[::3]:
+        check_sums(device, case, dtype, order)
+
+
+def test_a_leaf_whose_rows_lie_apart(device):
+    w = Tensor(device.array(np.ones((4, 8)), "float32").T, requires_grad=True)
+    with device.running():
+        F.linear(device.array(np.ones((3, 8)), "float32"), w).sum().backward()
+    assert (to_numpy(w.grad) == 3).all()
 
 
 def test_every_twin_has_a_case():

@@ -24,6 +24,11 @@ def product(a: Any, b: Any, dtype: Any) -> Any:
     return gemm(a, b, np.empty((a.shape[0], b.shape[1]), dtype, like=a))
 
 
+def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool) -> Any:
+    """a @ b in `dtype`; for a leaf, the function that adds it to an array while computing it."""
+    return functools.partial(gemm, a, b, beta=1.0) if to_leaf else product(a, b, dtype)
+
+
 def gemm(a: Any, b: Any, out: Any, beta: float = 0.0) -> Any:
     """out = a @ b + beta out.     a (M, K), b (K, N), out (M, N). Returns out.
 
