@@ -38,6 +38,7 @@ STAIRS = {
     "gpt": 6,
     "parallel": 7,
     "memory": 8,
+    "recorded_step": 8,
     "cases": 7,
     "__init__": 8,
     "commands": 9,

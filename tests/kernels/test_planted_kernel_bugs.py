@@ -34,7 +34,8 @@ def check_sums_of(name, device, order):
 
 def adamw(device, order):
     with device.running(order):
-        kernels.adamw(*[to_gpu(np.ones(300, "float32")) for _ in range(4)], *[0.5] * 6)
+        arrays = [to_gpu(np.ones(300, "float32")) for _ in range(4)]
+        kernels.adamw(*arrays, np.ones(3, "float32"), 0.5, 0.5, 0.5)
 
 
 def square_sum(device, order):

@@ -162,7 +162,8 @@ def test_adamw_writes_the_copy_that_products_want(device, dtype):
         arrays = [device.array(x) for x in (w, m, v, g)]
         copy = device.array(np.zeros(1000), stored_as(dtype))
         with device.running(order):
-            kernels.adamw(*arrays, 0.9, 0.95, 1.5, 1e-8, 0.01, 0.999, copy=copy)
+            numbers = np.array([1.5, 0.01, 0.999], "float32")
+            kernels.adamw(*arrays, numbers, 0.9, 0.95, 1e-8, copy=copy)
         w2, m2, v2, _ = map(to_numpy, arrays)
         expected_m, expected_v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
         assert relative_error(m2, expected_m) < 1e-6
@@ -183,7 +184,8 @@ def test_clipping_and_what_adamw_makes_of_a_bad_norm(device, longest, bad):
         on_device, w = device.array(g), device.array(np.ones(1000), "float32")
         norm = kernels.clip(on_device, longest)
         m, v = (device.array(np.ones(1000), "float32") for _ in range(2))
-        kernels.adamw(w, m, v, on_device, *[0.5] * 6, norm=norm)
+        numbers = np.full(3, 0.5, "float32")
+        kernels.adamw(w, m, v, on_device, numbers, *[0.5] * 3, norm=norm)
     assert norm.shape == ()
     if bad is None:
         assert relative_error(to_numpy(norm), size) < 1e-6

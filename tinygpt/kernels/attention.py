@@ -36,7 +36,7 @@ def scaled_dot_product_attention(
         return _by_the_op(ops.scaled_dot_product_attention, (*given, attn_mask), options)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
-    random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
+    random = random_arguments(dropout_p, rng, q) if dropout_p else (*NO_DROPOUT, 1.0)
     random = (np.uint64(first), *random)
     dtypes = [x.dtype for x in given]
     q, k, v = map(_readable, (q, k, v))
@@ -101,7 +101,7 @@ def _is_short(x):
     return x is not None and x.dtype.itemsize == 2
 
 
-NO_DROPOUT = (np.uint64(0), np.uint64(0), np.uint32(0))
+NO_DROPOUT = (None, np.uint32(0))
 
 
 def _readable(x):

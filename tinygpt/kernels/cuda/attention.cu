@@ -77,7 +77,7 @@ DEVICE void drop_rows_are_keys(float (&p)[COLUMNS / 8][4], Dropout dropout, u64 
 KERNEL void __launch_bounds__(THREADS)
 attention_forward(scalar *y, float *l, const scalar *q, const scalar *k, const scalar *v, int H,
                   int G, int T, int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                  int k_time, int causal, float c, u64 first, u64 key0, u64 key1,
+                  int k_time, int causal, float c, u64 first, const u64 *key,
                   unsigned threshold, float keep_scale) {
     DYNAMIC_SHARED(shared);
     scalar *q_tile = (scalar *)shared;
@@ -89,7 +89,7 @@ attention_forward(scalar *y, float *l, const scalar *q, const scalar *k, const s
     q += (size_t)b * q_batch + h * q_head;
     k += (size_t)b * k_batch + group * k_head;
     v += (size_t)b * k_batch + group * k_head;
-    Dropout dropout = {key0, key1, threshold};
+    Dropout dropout = {key, threshold};
     u64 element0 = first + ((u64)blockIdx.y * T + row0 + warp_row) * S;
 
     int seen = causal ? min(max(min(row0 + ROWS, T) + offset, 0), S) : S;  // keys, by any query
@@ -191,7 +191,7 @@ KERNEL void __launch_bounds__(THREADS, 2)
 attention_backward_kv(scalar *dk, scalar *dv, const scalar *q, const scalar *k, const scalar *v,
                       const scalar *dy, const float *l, const float *delta, int H, int G, int T,
                       int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                      int k_time, int causal, float scale, float c, u64 first, u64 key0, u64 key1,
+                      int k_time, int causal, float scale, float c, u64 first, const u64 *key,
                       unsigned threshold, float keep_scale) {
     DYNAMIC_SHARED(shared);
     scalar *k_tile = (scalar *)shared, *v_tile = k_tile + ROWS * D;
@@ -204,7 +204,7 @@ attention_backward_kv(scalar *dk, scalar *dv, const scalar *q, const scalar *k, 
     k += (size_t)b * k_batch + group * k_head;
     v += (size_t)b * k_batch + group * k_head;
     dy += (size_t)b * T * H * D;
-    Dropout dropout = {key0, key1, threshold};
+    Dropout dropout = {key, threshold};
 
     int start = causal ? min(max(row0 - offset, 0), T) / COLUMNS : 0;  // the first tile to see us
     int tiles = max((T + COLUMNS - 1) / COLUMNS - start, 0);           // for each of R heads
@@ -274,7 +274,7 @@ KERNEL void __launch_bounds__(THREADS)
 attention_backward_q(scalar *dq, const scalar *q, const scalar *k, const scalar *v,
                      const scalar *dy, const float *l, const float *delta, int H, int G, int T,
                      int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                     int k_time, int causal, float scale, float c, u64 first, u64 key0, u64 key1,
+                     int k_time, int causal, float scale, float c, u64 first, const u64 *key,
                      unsigned threshold, float keep_scale) {
     DYNAMIC_SHARED(shared);
     scalar *q_tile = (scalar *)shared, *dy_tile = q_tile + ROWS * D;
@@ -287,7 +287,7 @@ attention_backward_q(scalar *dq, const scalar *q, const scalar *k, const scalar 
     k += (size_t)b * k_batch + group * k_head;
     v += (size_t)b * k_batch + group * k_head;
     dy += ((size_t)b * T * H + h) * D;
-    Dropout dropout = {key0, key1, threshold};
+    Dropout dropout = {key, threshold};
     u64 element0 = first + ((u64)blockIdx.y * T + row0 + warp_row) * S;
 
     int seen = causal ? min(max(min(row0 + ROWS, T) + offset, 0), S) : S;
