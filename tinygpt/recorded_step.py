@@ -26,8 +26,7 @@ class RecordedStep:
         optimizer.step(lr_scale)
         optimizer.zero_grad()
 
-    do, with a loss_scale where there is one, and gives (loss, norm): 0-d arrays on the GPU, which
-    the next call writes over.
+    do, with a loss_scale where there is one, and gives (loss, norm), 0-d arrays on the GPU.
 
     The first call runs all this as it stands, the second records it, others start the recording.
     For a batch of another shape, or in another precision(), it begins anew.
@@ -73,7 +72,8 @@ class RecordedStep:
         self._ids[...], self._targets[...] = ids, targets
         self._feed.send(words)
         self._play()
-        return self._result
+        result = self._result.copy()  # which the next call writes over
+        return result[:1].reshape(()), result[1:].reshape(())
 
     def _step(self, ids, targets, key: Key | None, lr_scale: float) -> tuple[Any, Any]:
         scale = None if self.loss_scale is None else self.loss_scale.value
@@ -93,5 +93,5 @@ class RecordedStep:
             span.numbers = feed.room((3,), "float32")
         step = self._step
         self._result, self._play = kernels.recorded(
-            lambda: step(self._ids, self._targets, key, lr_scale), feed
+            lambda: np.stack(step(self._ids, self._targets, key, lr_scale)), feed
         )

@@ -177,10 +177,13 @@ class Recording:
             self.steps.append((compute, y))
         return y
 
-    def play(self):
+    def forget(self):
         for _, y in self.steps:
             if y is not None:
                 y.reshape(-1).view(np.uint8)[:] = 0xFF
+
+    def play(self):
+        self.forget()
         for compute, y in self.steps:
             result = compute()
             if y is not None:

@@ -145,6 +145,27 @@ def test_a_run_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, precision, he
     assert ("loss_scale" in meta) == (precision == "float16")
 
 
+def test_a_run_by_graph_ends_on_the_same_bits(cuda, tmp_path, monkeypatch):
+    quick_ends(monkeypatch)
+    script = load_script()
+    monkeypatch.setattr(script, "READ_EVERY", 2)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [
+        *TINY, "--preset", "nanogpt", "--device", "cuda", "--text", write_text(tmp_path),
+        "--n-layer", "1", "--n-head", "1", "--n-embd", "32", "--steps", "6", "--out",
+    ]  # fmt: skip
+    with cuda.running():
+        script.main([*arguments, str(whole)])
+        script.main([*arguments, str(parts), "--graph", "--time-limit", "1e-9"])
+        script.main(["--resume", str(parts), "--device", "cuda", "--graph"])
+    assert_same_end(whole, parts)
+
+
+def test_graph_needs_a_gpu():
+    with pytest.raises(ValueError, match="on a GPU has a step that can be recorded"):
+        load_script().main(["--device", "cpu", "--preset", "nanogpt", "--graph", "--text", "play"])
+
+
 def test_precision_needs_a_gpu():
     with pytest.raises(ValueError, match="needs a GPU"):
         load_script().main(["--device", "cpu", "--precision", "tf32"])

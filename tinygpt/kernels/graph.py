@@ -45,7 +45,7 @@ class Feed:
         return self.host[start : self.used].view(dtype).reshape(shape)
 
     def place(self, array: np.ndarray) -> Any:
-        """Where on the GPU an array in `host` arrives. Any other is taken in, and stays as it is."""
+        """Where an array in `host` arrives on the GPU. Any other is taken in, to stay as it is."""
         start = address(array) - address(self.host)
         if not 0 <= start < len(self.host):
             constant, array = array, self.room(array.shape, array.dtype)
@@ -112,6 +112,7 @@ RECORDERS: dict[type, Callable] = {}
 
 def _by_capture(f: Callable) -> tuple[Any, Callable]:
     cuda = cupy().cuda
+    cupy().get_default_memory_pool().free_all_blocks()  # what a step needs, the graph gets anew
     stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
     with stream, cuda.using_allocator(pool.malloc):
         cublas_handle()  # of this stream: nothing may be allocated for it later

@@ -12,8 +12,8 @@ from .sums import square_sum
 def adamw(w, m, v, g, numbers, b1, b2, eps, norm=None, copy=None):
     """One step of AdamW on flat float32 arrays, in place; cuda/adamw.cu says which.
 
-    numbers: root, step and shrink, an array of the CPU. norm: a 0-d array; where it is not finite, nothing changes. copy: an array that gets w as the
-    products want it.
+    numbers: root, step and shrink, an array of the CPU. norm: a 0-d array; where it is not finite,
+    nothing changes. copy: an array that gets w as the products want it.
     """
     n = w.size
     arguments = (w, m, v, copy, g, norm, sent(numbers, w), b1, b2, eps, n)
