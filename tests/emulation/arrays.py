@@ -39,7 +39,9 @@ class GPUArray(np.ndarray):
 
         def compute():
             y = super(GPUArray, self).__array_function__(function, types, args, options)
-            if isinstance(y, np.ndarray):
+            if function is np.empty:  # not a view, so that it is the base of its own ones
+                y = np.ndarray.__new__(GPUArray, y.shape, y.dtype)
+            elif isinstance(y, np.ndarray):
                 y = y.view(GPUArray)
             if function in (np.empty, np.empty_like):
                 y.reshape(-1).view(np.uint8)[:] = 0xFF

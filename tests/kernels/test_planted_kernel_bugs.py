@@ -94,6 +94,12 @@ BUGS = [
     ("attention", QUERIES, SYNC, ";", many),
     ("attention", "product_nn<COLUMNS>(dq_rows", SYNC, ";", many),
     ("attention", QUERIES, "query + offset + 1", "query + offset + 2", causal),
+    ("attention", KEYS, "store_rows(dv, dv_rows, row0 + warp_row, S, step, 1, 1);",
+     "store_rows(dv, dv_rows, row0 + warp_row, S, G * D, 1, 1);", causal),
+    ("attention", "product_nn<COLUMNS>(dk_rows", "(size_t)b * S * step", "(size_t)b * S * G * D",
+     causal),
+    ("attention", "product_nn<COLUMNS>(dq_rows", "(size_t)b * T * step", "(size_t)b * T * H * D",
+     causal),
     # norms
     ("layer_norm", WEIGHT, SYNC, ";", case("layer_norm, more rows")),
     ("layer_norm", WEIGHT, "min(first + ROWS, N)", "min(first + ROWS, N) + 1",

@@ -59,7 +59,7 @@ def test_a_leaf_whose_rows_lie_apart(device):
 
 def test_every_twin_has_a_case():
     tried = {getattr(f, "func", f) for f, _ in CASES.values()}
-    assert tried == set(kernels.TWINS)
+    assert tried | {ops.split} == set(kernels.TWINS)  # which has tests of its own
 
 
 @both_dtypes
@@ -102,6 +102,44 @@ def test_q_k_and_v_are_read_where_they_lie(device, monkeypatch):
         for a, e in zip([y, *backward(q)], expected, strict=True):
             np.testing.assert_array_equal(to_numpy(a), to_numpy(e))
     assert y.transpose(0, 2, 1, 3).flags.c_contiguous  # so that the next product needs no copy
+
+
+def split_of_projected(device):
+    """The gradients that attention gives to queries, keys and values as a projection leaves them,
+    and the backward of their split."""
+    B, T, H, G, D = 2, 70, 4, 2, 32
+    x = device.array(np.random.default_rng(0).standard_normal((B, T, H + 2 * G, D)), "float32")
+    parts, backward = kernels.twin(ops.split, [x])(x, (H, G, G), 2)
+    q, k, v = (part.transpose(0, 2, 1, 3) for part in parts)
+    y, backward_of_attention = kernels.twin(ops.scaled_dot_product_attention, [q])(
+        q, k, v, is_causal=True
+    )
+    return [dy.transpose(0, 2, 1, 3) for dy in backward_of_attention(y)], backward
+
+
+def test_gradients_of_q_k_and_v_need_no_copy(device):
+    with device.running():
+        dys, backward = split_of_projected(device)
+        (dx,) = backward(*dys)
+    assert kernels.launch.address(dx) == kernels.launch.address(dys[0])
+    np.testing.assert_array_equal(to_numpy(dx), np.concatenate([*map(to_numpy, dys)], axis=2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda q, k, v: (q.copy(), k, v),
+        lambda q, k, v: (q, v, k),
+        lambda q, k, v: (q[::-1], k[::-1], v[::-1]),
+        lambda q, k, v: (q, k, v.copy()),
+    ],
+)
+def test_gradients_that_lie_otherwise_are_copied(device, change):
+    with device.running():
+        dys, backward = split_of_projected(device)
+        dys = change(*dys)
+        (dx,) = backward(*dys)
+    np.testing.assert_array_equal(to_numpy(dx), np.concatenate([*map(to_numpy, dys)], axis=2))
 
 
 # ---- what kernels do not take -------------------------------------------------------------------

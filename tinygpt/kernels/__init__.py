@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import ops
 from .activations import gelu, gelu_tanh, relu, relu2, silu
-from .attention import scaled_dot_product_attention, sliding_window_attention
+from .attention import scaled_dot_product_attention, sliding_window_attention, split
 from .cross_entropy import cross_entropy, linear_cross_entropy
 from .dropout import dropout
 from .embedding import embedding
@@ -59,6 +59,7 @@ TWINS: dict[Callable, Callable] = {
     ops.scaled_dot_product_attention: scaled_dot_product_attention,
     ops.silu: silu,
     ops.sliding_window_attention: sliding_window_attention,
+    ops.split: split,
 }
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
