@@ -36,10 +36,11 @@ speed() {
 }
 
 train() {
-    for preset in nanogpt best; do
+    for preset in nanogpt "nanogpt --graph" best; do
         echo "== $preset"
-        "$python" examples/train_shakespeare.py --preset "$preset" --device cuda \
-            --precision bfloat16 --time-limit 240 --out "$(mktemp -d)/run" "$@"
+        # shellcheck disable=SC2086
+        "$python" examples/train_shakespeare.py --preset $preset --device cuda \
+            --precision bfloat16 --time-limit 180 --out "$(mktemp -d)/run" "$@"
     done
 }
 

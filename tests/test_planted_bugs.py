@@ -17,7 +17,7 @@ from op_checks import (
     with_dtype,
 )
 from planting import plant
-from tape_checks import gathered, in_turn, parts, table, tape
+from tape_checks import added, gathered, in_turn, parts, table, tape
 
 from tinygpt.cases import cases
 
@@ -218,6 +218,10 @@ BUGS = [
     ("tensor", "[source is not None for", "[source is None for", tape),
     ("vjp", "add_to(found[leaf], where, numbers)", "found[leaf][where] = numbers", tape),
     ("vjp", "keep_graph=True", "keep_graph=False", tape),
+    ("tensor", "dy, waiting[node][slot] = waiting[node][slot], None",
+     "dy = waiting[node][slot]", added),
+    ("gather", "        numbers(array)\n", "        pass\n", added),
+    ("gather", "array += numbers(np.zeros(", "array -= numbers(np.zeros(", added),
     ("gather", "self[leaf] + dx if", "dx if", gathered),
     ("gather", "add_to(dx, where, numbers)", "add_to(dx, where, -numbers)", gathered),
     ("gather", "array += numbers  #", "array[...] = numbers  #", in_turn),

@@ -94,6 +94,17 @@ def test_what_is_recorded_again(cuda):
                 step(*wrong)
 
 
+def test_a_recorded_step_waits_for_nothing(cuda):
+    with cuda.running(), precision("tf32"):
+        model = GPT(GPTConfig(11, 8, n_layer=1, n_head=1, n_embd=32, dropout=0.2), device="cuda")
+        step = RecordedStep(model, AdamW(model.parameters()), 1.0)
+        ids = np.arange(16).reshape(2, 8) % 11
+        for i in range(4):  # the first two compile and record
+            with cuda.not_waiting() if i > 1 else contextlib.nullcontext():
+                loss, norm = step(ids, ids, (0, i))
+        assert np.isfinite([to_numpy(loss), to_numpy(norm)]).all()
+
+
 def test_only_adamw_on_a_gpu(cuda):
     model = GPT(GPTConfig(11, 8, n_layer=1, n_head=1, n_embd=32))
     with pytest.raises(ValueError, match="only AdamW over float32 parameters on a GPU"):
