@@ -21,8 +21,7 @@ def deliver_to_leaf(leaf: Any, dx: Any) -> None:
 
     dx may come in parts: an iterator over (where, numbers): dx[where] = numbers, 0 elsewhere.
     So it is never there as a whole, where it would be as large as a vocabulary. Or it is a function
-    that adds it to an array of rows one after the other, and returns that: a product on a GPU does
-    both in one.
+    that adds it to a C-contiguous array, which it also returns: a product on a GPU adds as it goes.
     """
     gathered = _gathered.get()
     if gathered is not None:

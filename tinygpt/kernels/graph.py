@@ -9,6 +9,7 @@ whoever plays the recording fills and copies before.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -110,10 +111,15 @@ def recorded(f: Callable, feed: Feed) -> tuple[Any, Callable]:
 RECORDERS: dict[type, Callable] = {}
 
 
+@functools.cache
+def _recording_stream(device: int) -> Any:
+    return cupy().cuda.Stream(non_blocking=True)
+
+
 def _by_capture(f: Callable) -> tuple[Any, Callable]:
     cuda = cupy().cuda
     cupy().get_default_memory_pool().free_all_blocks()  # what a step needs, the graph gets anew
-    stream, pool = cuda.Stream(non_blocking=True), cuda.MemoryPool()
+    stream, pool = _recording_stream(cuda.runtime.getDevice()), cuda.MemoryPool()
     with stream, cuda.using_allocator(pool.malloc):
         cublas_handle()  # of this stream: nothing may be allocated for it later
         stream.begin_capture()
@@ -129,5 +135,5 @@ def _by_capture(f: Callable) -> tuple[Any, Callable]:
         graph.launch()
 
     # What the graph reads and writes is in memory that nobody else may get while it is there.
-    play.kept = (stream, pool, result)  # type: ignore[attr-defined]
+    play.kept = pool  # type: ignore[attr-defined]
     return result, play

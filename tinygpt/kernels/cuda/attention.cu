@@ -189,8 +189,8 @@ KERNEL void attention_backward_delta(float *delta, const scalar *y, const scalar
 // B G). It walks over the queries, of all query heads that it serves, that may see its first key.
 // Rows are keys, columns queries: s^T = k q^T and dp^T = v dy^T.
 KERNEL void __launch_bounds__(THREADS, 2)
-attention_backward_kv(scalar *dk, scalar *dv, int step, const scalar *q, const scalar *k, const scalar *v,
-                      const scalar *dy, const float *l, const float *delta, int H, int G, int T,
+attention_backward_kv(scalar *dk, scalar *dv, int step, const scalar *q, const scalar *k,
+                      const scalar *v, const scalar *dy, const float *l, const float *delta, int H, int G, int T,
                       int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
                       int k_time, int causal, float scale, float c, u64 first, const u64 *key,
                       unsigned threshold, float keep_scale) {
