@@ -20,7 +20,7 @@ check() {
     nvidia-smi
     for group in "kernels/test_gemm.py" "kernels/test_twins.py -k not(attention)" \
         "kernels/test_twins.py -k attention" "kernels/test_precision.py" \
-        "kernels/test_training.py" "test_devices.py"; do
+        "kernels/test_training.py" "kernels/test_recorded_step.py" "test_devices.py"; do
         file=${group%% *} only=()
         [ "$file" != "$group" ] && only=(-k "$(sed 's/.* -k //; s/[()]/ /g' <<< "$group")")
         run=(-m pytest -m gpu -W default --tb=short -rfEs "tests/$file" "${only[@]}")
@@ -36,10 +36,11 @@ speed() {
 }
 
 train() {
-    for preset in nanogpt best; do
+    for preset in nanogpt "nanogpt --graph" best; do
         echo "== $preset"
-        "$python" examples/train_shakespeare.py --preset "$preset" --device cuda \
-            --precision bfloat16 --time-limit 240 --out "$(mktemp -d)/run" "$@"
+        # shellcheck disable=SC2086
+        "$python" examples/train_shakespeare.py --preset $preset --device cuda \
+            --precision bfloat16 --time-limit 180 --out "$(mktemp -d)/run" "$@"
     done
 }
 

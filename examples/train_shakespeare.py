@@ -42,6 +42,7 @@ from tinygpt.kernels import PRECISIONS, LossScale, precision
 from tinygpt.memory import training_memory
 from tinygpt.optim import Optimizer, warmup_cosine
 from tinygpt.parallel import micro_batch_count
+from tinygpt.recorded_step import RecordedStep
 from tinygpt.tokenizers import BPE, Char, from_dict
 
 # Found by a search: see benchmarks/README.md.
@@ -168,6 +169,12 @@ def main(argv: list[str] | None = None) -> None:
         state = {"state": meta["loss_scale"]} if resuming else {}
         loss_scale = LossScale(optimizer.data, **state)
 
+    recorded = None
+    if "graph" in options:
+        if B * T > GPU_TOKENS:
+            raise ValueError(f"--graph is for at most {GPU_TOKENS:,} tokens in a batch")
+        recorded = RecordedStep(model, optimizer, settings["clip"], loss_scale)
+
     def pieces(ids: np.ndarray) -> int | None:
         """Into how many a batch is cut (None: as a CPU wants it)."""
         return None if device == "cpu" else -(-ids.size // GPU_TOKENS)
@@ -224,22 +231,26 @@ def main(argv: list[str] | None = None) -> None:
             before = time.perf_counter()
             ids, targets = next(loader)
             rng = (settings["seed"], progress.step)
-            scale = None if loss_scale is None else loss_scale.value
-            readings.add(
-                progress.step + 1,
-                accumulate_gradients(model.loss, ids, targets, rng, pieces(ids), scale),
-                optimizer.clip_grad_norm(settings["clip"], loss_scale),
-            )
             lr_scale = warmup_cosine(
                 progress.step, steps, settings["warmup"], final=settings["final_lr"]
             )
+            if recorded is None:
+                scale = None if loss_scale is None else loss_scale.value
+                new = (
+                    accumulate_gradients(model.loss, ids, targets, rng, pieces(ids), scale),
+                    optimizer.clip_grad_norm(settings["clip"], loss_scale),
+                )
+            else:
+                new = recorded(ids, targets, rng, lr_scale)
+            readings.add(progress.step + 1, *new)
             progress.step += 1
             finished = progress.step == steps
             evaluating = finished or progress.step % settings["eval_interval"] == 0
             good = look(everything=device == "cpu" or evaluating)
-            if good or device != "cpu":  # where a GPU decides by itself, see clip_grad_norm
-                optimizer.step(lr_scale)
-            optimizer.zero_grad()
+            if recorded is None:
+                if good or device != "cpu":  # where a GPU decides by itself, see clip_grad_norm
+                    optimizer.step(lr_scale)
+                optimizer.zero_grad()
             seconds = time.perf_counter() - before
             progress.new_seconds += seconds
             bar.set_postfix_str(f"loss {loss:.3f}, {B * T / seconds:,.0f} tokens/s", refresh=False)
@@ -321,6 +332,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add("--preset", choices=PRESETS, help="what the other options start from (default: default)")
     add("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
     add("--precision", choices=PRECISIONS, help="of products on a GPU (default: float32)")
+    add("--graph", action="store_true", help="start a step on a GPU as a whole (AdamW only)")
     add("--out", metavar="DIR", help="a folder for this run (default: a new one in runs/)")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
     add("--time-limit", type=positive(float), metavar="SECONDS", help="save and stop after this")
@@ -356,7 +368,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     options = vars(parser.parse_args(argv))
 
     if "resume" in options:
-        fixed = set(options) - CHANGEABLE - {"resume", "device", "time_limit", "memory"}
+        fixed = set(options) - CHANGEABLE - {"resume", "device", "graph", "time_limit", "memory"}
         if fixed:
             names = ", ".join("--" + name.replace("_", "-") for name in sorted(fixed))
             parser.error(f"a run that goes on keeps its settings, so --resume cannot have {names}")
@@ -372,7 +384,7 @@ def fresh_settings(options: dict[str, Any]) -> dict[str, Any]:
     return {"save_interval": settings["eval_interval"], **settings}
 
 
-NOT_SETTINGS = {"preset", "device", "out", "resume", "time_limit", "memory"}
+NOT_SETTINGS = {"preset", "device", "graph", "out", "resume", "time_limit", "memory"}
 
 
 def model_options(settings: dict[str, Any]) -> dict[str, Any]:
@@ -517,6 +529,8 @@ def how_to_go_on(out: Path, options: dict[str, Any]) -> str:
     words = [sys.executable, sys.argv[0], "--resume", str(out)]
     if "device" in options:
         words += ["--device", options["device"]]
+    if "graph" in options:
+        words += ["--graph"]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 

@@ -51,6 +51,51 @@ def tape(_):
     assert_close(a.grad, tinygpt.vjp(network)(x, w)[1](dy)[0])
 
 
+def product_that_adds(x, w):
+    """x * w, whose backward adds to what is there, where the tape says that something is."""
+
+    def backward(dy, to_leaf=(False, False), carried=None):
+        def add_to(grad):
+            grad += dy * x
+            return grad
+
+        dx = dy * w if carried is None else carried + dy * w
+        return dx, add_to if to_leaf[1] else dy * x
+
+    return x * w, backward
+
+
+def added(_):
+    """A backward that adds to what is there comes to the gradients of one that does not."""
+
+    def network(x, w, product=None):
+        x = x.exp()
+        y = x * w if product is None else tinygpt.tensor.apply(product, x, w)
+        return x + y.tanh() * w
+
+    def by_adding(x, w):
+        return network(x, w, product_that_adds)
+
+    x, w, dy = (Draw(i)(3, 2) for i in range(3))
+    expected = tinygpt.vjp(network)(x, w)[1](dy)
+    found = [tinygpt.vjp(by_adding)(x, w)[1](dy)]
+    gather = sys.modules["tinygpt.gather"]
+    for gathered in (None, gather.Gathered(), gather.GatheredInTurn(gather.Turns(1), 0)):
+        leaves = [tinygpt.Tensor(a.T.copy().T, requires_grad=True) for a in (x, w)]
+        with contextlib.ExitStack() as stack:
+            if gathered is not None:
+                stack.enter_context(gather.gather_gradients(gathered))
+            by_adding(*leaves).backward(dy)
+        sums = [(0 if a.grad is None else a.grad) + (gathered or {}).get(a, 0) for a in leaves]
+        found.append(sums)
+    leaf = tinygpt.Tensor(w, requires_grad=True)
+    tinygpt.tensor.apply(product_that_adds, x, leaf).backward(dy)
+    assert_close(leaf.grad, dy * x)
+    for gradients in found:
+        for a, e in zip(gradients, expected, strict=True):
+            assert_close(a, e)
+
+
 def gathered(_):
     """gather_gradients adds up what two uses of a leaf give, whole and in parts."""
     x = tinygpt.Tensor(Draw(0)(3), requires_grad=True)

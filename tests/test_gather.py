@@ -5,14 +5,14 @@ import importlib
 import numpy as np
 import pytest
 from small_gpt import assert_same_gradients, gradients, small_batch, small_gpt
-from tape_checks import gathered, in_turn, table
+from tape_checks import added, gathered, in_turn, table
 
 from tinygpt import accumulate_gradients, backend, gather, parallel
 
 head = importlib.import_module("tinygpt.ops.linear_cross_entropy")
 
 
-@pytest.mark.parametrize("check", [gathered, in_turn, table])
+@pytest.mark.parametrize("check", [added, gathered, in_turn, table])
 def test_checks(check):
     check(None)
 

@@ -38,6 +38,7 @@ STAIRS = {
     "gpt": 6,
     "parallel": 7,
     "memory": 8,
+    "recorded_step": 8,
     "cases": 7,
     "__init__": 8,
     "commands": 9,
@@ -49,7 +50,7 @@ BESIDE = {"tokenizers": {"tokenizers"}, "data": {"data", "backend"}}
 # Who may import what from outside. Everyone may import NumPy and the standard library.
 OUTSIDE = {
     "backend": {"cupy", "cupyx", "threadpoolctl"},
-    "kernels": {"ml_dtypes"},
+    "kernels": {"cuda", "ml_dtypes"},
     "huggingface": {"huggingface_hub"},
     "tokenizers": {"regex", "tqdm"},
     "commands": {"tqdm", "matplotlib", "jinja2"},

@@ -17,7 +17,7 @@ from op_checks import (
     with_dtype,
 )
 from planting import plant
-from tape_checks import gathered, in_turn, parts, table, tape
+from tape_checks import added, gathered, in_turn, parts, table, tape
 
 from tinygpt.cases import cases
 
@@ -222,17 +222,21 @@ BUGS = [
     ("tensor", "else dys[slot] + dxs[i]", "else dxs[i]", tape),
     ("tensor", "else dys[slot] + dxs[i]", "else dys[slot].__iadd__(dxs[i])", tape),
     ("tensor", "(-node.number, node)", "(node.number, node)", tape),
-    ("gather", "leaf.grad += numbers", "leaf.grad[...] = numbers", tape),
-    ("gather", "leaf.grad[where] += numbers", "leaf.grad[where] = numbers", tape),
+    ("gather", "array += numbers  #", "array[...] = numbers  #", tape),
+    ("gather", "array[where] += numbers", "array[where] = numbers", tape),
     ("gather", "leaf.grad = np.zeros_like", "leaf.grad = np.ones_like", tape),
     ("tensor", "None else (node, slot)", "None else (node, 0)", tape),
     ("tensor", "dys[slot] = np.zeros(", "dys[slot] = np.ones(", tape),
     ("tensor", "[source is not None for", "[source is None for", tape),
-    ("vjp", "found[leaf][where] += numbers", "found[leaf][where] = numbers", tape),
+    ("vjp", "add_to(found[leaf], where, numbers)", "found[leaf][where] = numbers", tape),
     ("vjp", "keep_graph=True", "keep_graph=False", tape),
+    ("tensor", "dy, waiting[node][slot] = waiting[node][slot], None",
+     "dy = waiting[node][slot]", added),
+    ("gather", "        numbers(array)\n", "        pass\n", added),
+    ("gather", "array += numbers(np.zeros(", "array -= numbers(np.zeros(", added),
     ("gather", "self[leaf] + dx if", "dx if", gathered),
-    ("gather", "dx[where] += numbers", "dx[where] -= numbers", gathered),
-    ("gather", "leaf.grad += numbers", "leaf.grad[...] = numbers", in_turn),
+    ("gather", "add_to(dx, where, numbers)", "add_to(dx, where, -numbers)", gathered),
+    ("gather", "array += numbers  #", "array[...] = numbers  #", in_turn),
     ("gather", "leaf.grad = np.zeros_like(leaf.data)", "leaf.grad = 1 * leaf.data", in_turn),
     ("gather", "self.last.get(leaf, 0)", "0", in_turn),
     ("gather", "default=math.inf) > number", "default=math.inf) >= 0", in_turn),

@@ -47,6 +47,30 @@ def check_twin(device, f, arrays, dtype, order=0):
             assert relative_error(to_numpy(a), e) < TOLERANCE[dtype]
 
 
+def check_sums(device, case, dtype="float32", order=0):
+    """What a twin's backward adds to, where the tape tells it to: the gradient that x carries from
+    others, and the gradients of leaves."""
+    op, arrays = CASES[case]
+    stored = stored_as(dtype)
+    with device.running(order):
+        x, *others = (None if a is None else device.array(rounded(a, stored)) for a in arrays)
+        y, backward = kernels.twin(op, [x, *others])(x, *others)
+        dy = device.array(rounded(np.random.default_rng(1).standard_normal(y.shape), stored))
+        dx, *expected = backward(dy)
+        functions = backward(dy, to_leaf=(False, *[True] * len(others)))[1:]
+        for f, e in zip(functions, expected, strict=True):
+            assert (f is None) == (e is None)
+            if f is not None:
+                grad = device.array(np.full(e.shape, 3), stored)
+                assert f(grad) is grad
+                assert relative_error(to_numpy(grad), exact(to_numpy(e)) + 3) < TOLERANCE[dtype]
+        if "carried" in backward.__code__.co_varnames:
+            both = to_numpy(backward(dy, carried=dy)[0])
+            assert (
+                relative_error(both, exact(to_numpy(dx)) + exact(to_numpy(dy))) < TOLERANCE[dtype]
+            )
+
+
 def rounded(a, dtype):
     """Floats as `dtype`; anything else as it is."""
     return a.astype(dtype) if a is not None and is_float(a) else a

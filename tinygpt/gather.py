@@ -20,7 +20,8 @@ def deliver_to_leaf(leaf: Any, dx: Any) -> None:
     """Add dx to the gradient of a leaf, or to what is gathered in its place.
 
     dx may come in parts: an iterator over (where, numbers): dx[where] = numbers, 0 elsewhere.
-    So it is never there as a whole, where it would be as large as a vocabulary.
+    So it is never there as a whole, where it would be as large as a vocabulary. Or it is a function
+    that adds it to a C-contiguous array, which it also returns: a product on a GPU adds as it goes.
     """
     gathered = _gathered.get()
     if gathered is not None:
@@ -33,14 +34,22 @@ def deliver_to_leaf(leaf: Any, dx: Any) -> None:
 def add_to_grad(leaf: Any, where: Any, numbers: Any) -> None:
     if leaf.grad is None:
         leaf.grad = np.zeros_like(leaf.data)
-    if where is ...:
-        leaf.grad += numbers  # grad[...] += would, on a GPU, also copy grad onto itself
+    add_to(leaf.grad, where, numbers)
+
+
+def add_to(array: Any, where: Any, numbers: Any) -> None:
+    if callable(numbers) and array.flags.c_contiguous:
+        numbers(array)
+    elif callable(numbers):
+        array += numbers(np.zeros(array.shape, array.dtype, like=array))
+    elif where is ...:
+        array += numbers  # array[...] += would, on a GPU, also copy the array onto itself
     else:
-        leaf.grad[where] += numbers
+        array[where] += numbers
 
 
 def parts_of(dx: Any) -> Iterable[tuple[Any, Any]]:
-    return [(..., dx)] if hasattr(dx, "shape") else dx
+    return [(..., dx)] if hasattr(dx, "shape") or callable(dx) else dx
 
 
 class Gathered(dict):
@@ -49,9 +58,9 @@ class Gathered(dict):
     def add(self, leaf: Any, dx: Any) -> None:
         """Add dx to the gradient of a leaf. Others may hold dx too, so it is never written to."""
         if not hasattr(dx, "shape"):
-            parts, dx = dx, np.zeros_like(leaf.data)
+            parts, dx = parts_of(dx), np.zeros_like(leaf.data)
             for where, numbers in parts:
-                dx[where] += numbers
+                add_to(dx, where, numbers)
         self[leaf] = self[leaf] + dx if leaf in self else dx
 
 
@@ -103,7 +112,8 @@ class Turns:
 
 class GatheredInTurn(Gathered):
     """What one thread gathers, of small leaves. The gradients of large ones go to .grad at once, in
-    turn: one more copy of them for each thread would be as much memory as the model again."""
+    turn: one more copy of them for each thread would be as much memory as the model again. So do
+    those that come as functions, where there is only one thread."""
 
     def __init__(self, turns: Turns, thread: int):
         super().__init__()
@@ -111,7 +121,8 @@ class GatheredInTurn(Gathered):
         self.last: dict[Any, float] = {}  # how many additions there were after that to a leaf
 
     def add(self, leaf: Any, dx: Any) -> None:
-        if leaf.size < LARGE:
+        alone = len(self.turns.made) == 1
+        if leaf.size < LARGE and not (alone and callable(dx)):
             super().add(leaf, dx)
             return
         before = self.last.get(leaf, 0)

@@ -6,7 +6,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Span:
     group: dict[str, Any]  # the options of the group of parameters they came in
     start: int
     stop: int
+    # What AdamW's kernel gets: root, step and shrink.
+    numbers: np.ndarray = field(default_factory=lambda: np.zeros(3, "float32"))
 
 
 class Optimizer:
@@ -230,17 +232,31 @@ class AdamW(Optimizer):
     def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         return self._adamw(span, span.group["lr"] * lr_scale)
 
-    def _adamw(self, span: Span, lr: float) -> list[Callable]:
-        (b1, b2), eps = span.group["betas"], span.group["eps"]
+    def count_step(self, lr_scale: float) -> None:
+        """The part of step() that a CPU has where the rest is recorded (see recorded_step.py)."""
+        self._check_places()
+        self.steps += 1
+        for span in self.spans:
+            span.numbers[...] = self._numbers(span, span.group["lr"] * lr_scale)
+
+    def _numbers(self, span: Span, lr: float) -> tuple[float, float, float]:
+        """root, step and shrink: what an update needs besides the betas and eps."""
+        b1, b2 = span.group["betas"]
         shrink = 1 - lr * _weight_decay(span)
         step = lr / (1 - b1**self.steps)
         root = 1 / math.sqrt(1 - b2**self.steps)
+        return root, step, shrink
+
+    def _adamw(self, span: Span, lr: float) -> list[Callable]:
+        (b1, b2), eps = span.group["betas"], span.group["eps"]
+        root, step, shrink = self._numbers(span, lr)
         if self._has_kernels():
+            span.numbers[...] = root, step, shrink
             here = slice(span.start, span.stop)
             w, m, v = self.data[here], self.exp_avg[here], self.exp_avg_sq[here]
             copy = kernels.copy_for_products(self.data)
             copy = None if copy is None else copy[here]
-            numbers = (b1, b2, root, eps, step, shrink, self._norm, copy)
+            numbers = (span.numbers, b1, b2, eps, self._norm, copy)
             return [functools.partial(kernels.adamw, w, m, v, self.grad[here], *numbers)]
 
         def update(block):

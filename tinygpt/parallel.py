@@ -40,8 +40,8 @@ def accumulate_gradients(
     the targets that count, a piece without any is skipped (a batch without any is a ValueError),
     and rng goes to each piece together with its place in the batch. For a given cut and number of
     threads it is the same to the last bit, since each thread has its own pieces and the sums have
-    an order. After an exception, the gradients of large parameters (see gather.py) may hold a part
-    of the sum.
+    an order. After an exception, the gradients of large parameters (see gather.py), and on a
+    GPU of all, may hold a part of the sum.
     """
 
     def forward_and_backward(thread, pieces):
@@ -50,7 +50,7 @@ def accumulate_gradients(
             with gather_gradients(GatheredInTurn(turns, thread)) as gradients:
                 for share, arguments, options in pieces:
                     mean = loss(*arguments, **options)
-                    (mean * share).backward(loss_scale)
+                    mean.backward(share if loss_scale is None else loss_scale * share)
                     total = total + mean.data * share
         finally:
             turns.leave(thread)

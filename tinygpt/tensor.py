@@ -95,14 +95,15 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
         if not newest:
             return
         _, node = heapq.heappop(newest)
-        sources, dxs = node.sources, _gradients(node, waiting.pop(node))
+        sources, dxs = node.sources, _gradients(node, waiting.pop(node), waiting)
         if not keep_graph:
             node.backward, node.sources = None, []
 
 
-def _gradients(node: Node, dys: list) -> tuple:
+def _gradients(node: Node, dys: list, waiting: dict[Node, list]) -> tuple:
     """Call the node's backward, telling it as much as it takes: `needs`, which gradients are wanted
-    (each may cost a product); `in_parts`, whether that of w may come in parts (see gather.py)."""
+    (each may cost a product); `in_parts`, whether that of w may come in parts, and `to_leaf`, which
+    may come as functions (see gather.py); `carried`, what x has from others, to be added to dx."""
     backward = node.backward
     if backward is None:
         raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
@@ -118,7 +119,20 @@ def _gradients(node: Node, dys: list) -> tuple:
         told["needs"] = [source is not None for source in node.sources]
     if "in_parts" in takes:
         told["in_parts"] = isinstance(node.sources[1], Tensor)
+    if "to_leaf" in takes:
+        told["to_leaf"] = [isinstance(source, Tensor) for source in node.sources]
+    if "carried" in takes:
+        told["carried"] = _taken(node.sources[0], waiting)
     return backward(*dys, **told)
+
+
+def _taken(source: Any, waiting: dict[Node, list]) -> Any:
+    """The gradient that waits for a node's result, which is then taken away, or None."""
+    if not isinstance(source, tuple) or source[0] not in waiting:
+        return None
+    node, slot = source
+    dy, waiting[node][slot] = waiting[node][slot], None
+    return dy
 
 
 @contextlib.contextmanager
@@ -188,11 +202,10 @@ class Tensor:
                 f"backward() starts from one number, and this has shape {self.shape}; reduce it "
                 "first, as a loss does with mean(), or pass its gradient"
             )
-        dy = np.ones_like(self.data)
-        if grad is not None:
-            if np.shape(grad) != self.shape:
-                raise ValueError(f"grad has shape {np.shape(grad)}, the Tensor has {self.shape}")
-            dy[...] = grad
+        if grad is not None and np.shape(grad) != self.shape:
+            raise ValueError(f"grad has shape {np.shape(grad)}, the Tensor has {self.shape}")
+        dy = np.empty_like(self.data)
+        dy[...] = 1.0 if grad is None else grad
         propagate([self], [dy], deliver_to_leaf)
 
     shape = property(lambda self: self.data.shape)

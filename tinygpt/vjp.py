@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .gather import deliver_to_leaf, parts_of
+from .gather import add_to, deliver_to_leaf, parts_of
 from .tensor import Tensor, enable_grad, no_grad, propagate, remember
 
 
@@ -66,7 +66,7 @@ def _gradients_of(inputs: list, y: Any, dys: tuple) -> tuple:
     def deliver(leaf, dx):
         if leaf in found:
             for where, numbers in parts_of(dx):
-                found[leaf][where] += numbers
+                add_to(found[leaf], where, numbers)
         else:
             deliver_to_leaf(leaf, dx)
 

@@ -1,6 +1,6 @@
 """A GPU made of g++ and NumPy: kernels run as they are, on arrays of a type of their own."""
 
-from .arrays import GPUArray, emulated, no_waiting, to_gpu
+from .arrays import GPUArray, Recording, emulated, no_waiting, to_gpu
 from .build import build
 from .programs import EMULATED, PROGRAMS, name_of
 
@@ -8,6 +8,7 @@ __all__ = [
     "EMULATED",
     "PROGRAMS",
     "GPUArray",
+    "Recording",
     "build",
     "emulated",
     "name_of",

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from tinygpt.kernels import gemm, launch
+from tinygpt.kernels import gemm, graph, launch
 
 ONE_AT_A_TIME = threading.Lock()  # there is only one emulated GPU
 GUARD = 1 << 16  # bytes before and behind an array that nobody may touch
@@ -17,19 +17,43 @@ class GPUArray(np.ndarray):
 
     What np.empty makes holds NaN, so that an element which a kernel forgets is noticed.
     may_wait: whether Python may look at a number, for which it would have to wait for a GPU.
+    recording: a Recording while there is one, see recording.py.
     """
 
     may_wait = True
+    recording = None
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        if out is not None:
+            options["out"] = tuple(as_numpy(x) for x in out)
+
+        def compute():
+            y = getattr(ufunc, method)(*map(as_numpy, inputs), **options)
+            return np.asarray(y).view(GPUArray) if out is None else out[0]
+
+        return noted(compute, inputs, out)
 
     def __array_function__(self, function, types, args, options):
         if function in WAITING:
             self._wait(function.__name__)
-        y = super().__array_function__(function, types, args, options)
-        if isinstance(y, np.ndarray):
-            y = y.view(GPUArray)
-        if function in (np.empty, np.empty_like):
-            y.reshape(-1).view(np.uint8)[:] = 0xFF
-        return y
+
+        def compute():
+            y = super(GPUArray, self).__array_function__(function, types, args, options)
+            if function is np.empty:  # not a view, so that it is the base of its own ones
+                y = np.ndarray.__new__(GPUArray, y.shape, y.dtype)
+            elif isinstance(y, np.ndarray):
+                y = y.view(GPUArray)
+            if function in (np.empty, np.empty_like):
+                y.reshape(-1).view(np.uint8)[:] = 0xFF
+            return y
+
+        return noted(compute, args, args if function is np.copyto else None)
+
+    def __setitem__(self, key, value):
+        noted(lambda: super(GPUArray, self).__setitem__(key, value), (key, value), (self,))
+
+    def __getitem__(self, key):
+        return noted(lambda: super(GPUArray, self).__getitem__(key), (self, key))
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
         return array if isinstance(array, GPUArray) else array.view(GPUArray)
@@ -42,6 +66,27 @@ class GPUArray(np.ndarray):
     def _wait(self, what):
         if not GPUArray.may_wait:
             raise RuntimeError(f"{what} waits for the GPU")
+
+
+def as_numpy(x):
+    return x.view(np.ndarray) if isinstance(x, GPUArray) else x
+
+
+def noted(compute, inputs, out=None):
+    """compute(), of which a recording takes note. out: the arrays that it writes into, if any."""
+    recording = GPUArray.recording
+    return compute() if recording is None else recording.note(compute, inputs, out)
+
+
+def _noted(name):
+    def method(self, *args, **options):
+        return noted(lambda: getattr(super(GPUArray, self), name)(*args, **options), (self, *args))
+
+    return method
+
+
+for _name in ("astype", "copy", "reshape"):  # the methods that are no calls of ufuncs
+    setattr(GPUArray, _name, _noted(_name))
 
 
 def _waiting(name):
@@ -87,12 +132,70 @@ def emulated(find, order=0):
         with ONE_AT_A_TIME:
             run(library, f"{name}__{kernel}", blocks, threads, arguments, shared, order)
 
-    launch.LAUNCHERS[GPUArray] = start
-    gemm.GEMMS[GPUArray] = product
+    launch.LAUNCHERS[GPUArray] = lambda *a: noted(lambda: start(*a), (), a[4])
+    gemm.GEMMS[GPUArray] = lambda *a: noted(lambda: product(*a), (), (a[0].out,))
+    graph.RECORDERS[GPUArray] = record
     try:
         yield
     finally:
-        del launch.LAUNCHERS[GPUArray], gemm.GEMMS[GPUArray]
+        del launch.LAUNCHERS[GPUArray], gemm.GEMMS[GPUArray], graph.RECORDERS[GPUArray]
+
+
+def record(f):
+    """What graph.recorded does on a GPU: f() without computing, and what computes it."""
+    recording = GPUArray.recording = Recording()
+    try:
+        with no_waiting(), np.errstate(all="ignore"):
+            result = f()
+    finally:
+        GPUArray.recording = None
+    return result, recording.play
+
+
+class Recording:
+    """All that was asked of the GPU, which has done nothing of it yet, to be done again and again.
+
+    As in a CUDA graph, arrays are those of the recording each time. They begin as NaN each time, so
+    that nothing can be left in them from the time before.
+    """
+
+    def __init__(self):
+        self.steps = []  # functions, and the new arrays to which their results go
+        self.inside = False  # of a function that is noted as a whole
+
+    def note(self, compute, inputs, out):
+        if self.inside:
+            return compute()
+        arrays = [x for x in flat(inputs) if isinstance(x, np.ndarray)]
+        if any(type(x) is np.ndarray and x.ndim for x in arrays):
+            raise RuntimeError("a recording cannot copy an array of the CPU")
+        if out is not None:  # it would write into what is to stay as it is
+            self.steps.append((compute, None))
+            return out[0]
+        self.inside = True
+        y = compute()
+        self.inside = False
+        if isinstance(y, GPUArray) and not any(np.may_share_memory(x, y) for x in arrays):
+            self.steps.append((compute, y))
+        return y
+
+    def forget(self):
+        for _, y in self.steps:
+            if y is not None:
+                y.reshape(-1).view(np.uint8)[:] = 0xFF
+
+    def play(self):
+        self.forget()
+        for compute, y in self.steps:
+            result = compute()
+            if y is not None:
+                np.ndarray.__setitem__(y, ..., result)
+
+
+def flat(inputs):
+    """The inputs of a function, lists of them opened."""
+    for x in inputs:
+        yield from flat(x) if isinstance(x, list | tuple) else [x]
 
 
 def product(g, beta):

@@ -1,5 +1,6 @@
 """The product's arguments, against a BLAS that reads columns: that of emulation/arrays.py."""
 
+import ctypes
 import itertools
 
 import numpy as np
@@ -75,15 +76,13 @@ def test_what_cublas_is_told(monkeypatch):
     class Array(np.ndarray):
         data = property(Address)
 
-    class CuPy:
-        class cuda:  # noqa: N801
-            class cublas:  # noqa: N801
-                gemmEx = staticmethod(lambda *arguments: told.append(arguments))  # noqa: N815
+    class cuBLAS:  # noqa: N801
+        def cublasGemmEx(*arguments):  # noqa: N802, N805
+            told.append(arguments[1:])
+            return 0
 
-            class device:  # noqa: N801
-                get_cublas_handle = staticmethod(lambda: "handle")
-
-    monkeypatch.setattr(module, "_cuda", lambda: CuPy.cuda)
+    monkeypatch.setattr(module, "_cublas", cuBLAS)
+    monkeypatch.setattr(module, "cublas_handle", lambda: "handle")
     a, b, out = (np.zeros(shape, "float32").view(Array) for shape in [(5, 4), (7, 4), (5, 7)])
     gemm(a, b.T, out, beta=1.0)
     (arguments,) = told
@@ -92,3 +91,22 @@ def test_what_cublas_is_told(monkeypatch):
     assert [arguments[i] for i in (8, 9, 11, 12, 15, 16)] == [0, 4, 0, 4, 0, 7]
     assert arguments[-2:] == (module.COMPUTE_32F, module.DEFAULT_ALGORITHM)
     assert GPUArray not in module.GEMMS
+
+
+def test_cublas_takes_what_it_is_told():
+    """The library itself, which needs no GPU to see that it has been given none."""
+    reason = "asks cuBLAS, which is not installed: cuda-pathfinder and nvidia-cublas"
+    pathfinder = pytest.importorskip("cuda.pathfinder", reason=reason)
+    try:
+        library = module._cublas()
+    except pathfinder.DynamicLibNotFoundError:
+        pytest.skip(reason)
+    one, nothing, not_initialized = ctypes.byref(ctypes.c_float(1)), None, 1
+    assert library.cublasSetStream_v2(nothing, 0) == not_initialized
+    assert library.cublasSetWorkspace_v2(nothing, 0, module.WORKSPACE) == not_initialized
+    status = library.cublasGemmEx(
+        nothing, True, False, 2, 3, 4, one, 2**40, 14, 4, 2**40, 14, 4, one, 2**40, 0, 2, 68, -1
+    )
+    assert status == not_initialized
+    with pytest.raises(RuntimeError, match="status 1"):
+        module._check(status)

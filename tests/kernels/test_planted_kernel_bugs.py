@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import pytest
 from emulation import PROGRAMS, build, name_of, to_gpu
-from twin_checks import CASES, check_twin
+from twin_checks import CASES, check_sums, check_twin
 
 from tinygpt import kernels
 
@@ -23,9 +23,19 @@ def check_case(name, dtype, device, order):
     check_twin(device, *CASES[name], dtype, order)
 
 
+@functools.cache
+def sums(name):
+    return functools.partial(check_sums_of, name)
+
+
+def check_sums_of(name, device, order):
+    check_sums(device, name, order=order)
+
+
 def adamw(device, order):
     with device.running(order):
-        kernels.adamw(*[to_gpu(np.ones(300, "float32")) for _ in range(4)], *[0.5] * 6)
+        arrays = [to_gpu(np.ones(300, "float32")) for _ in range(4)]
+        kernels.adamw(*arrays, np.ones(3, "float32"), 0.5, 0.5, 0.5)
 
 
 def square_sum(device, order):
@@ -84,6 +94,12 @@ BUGS = [
     ("attention", QUERIES, SYNC, ";", many),
     ("attention", "product_nn<COLUMNS>(dq_rows", SYNC, ";", many),
     ("attention", QUERIES, "query + offset + 1", "query + offset + 2", causal),
+    ("attention", KEYS, "store_rows(dv, dv_rows, row0 + warp_row, S, step, 1, 1);",
+     "store_rows(dv, dv_rows, row0 + warp_row, S, G * D, 1, 1);", causal),
+    ("attention", "product_nn<COLUMNS>(dk_rows", "(size_t)b * S * step", "(size_t)b * S * G * D",
+     causal),
+    ("attention", "product_nn<COLUMNS>(dq_rows", "(size_t)b * T * step", "(size_t)b * T * H * D",
+     causal),
     # norms
     ("layer_norm", WEIGHT, SYNC, ";", case("layer_norm, more rows")),
     ("layer_norm", WEIGHT, "min(first + ROWS, N)", "min(first + ROWS, N) + 1",
@@ -94,6 +110,14 @@ BUGS = [
     ("layer_norm", "float warp_sum", "o > 0", "o > 1", case("layer_norm")),
     ("rms_norm", "rms_norm_backward_weight(", SYNC, ";", case("rms_norm")),
     ("rms_norm", "rms_norm_backward(", "v[i] * r * along", "v[i] * along", case("rms_norm")),
+    # what is there already, and is added to
+    ("layer_norm", "layer_norm_backward(", "carried + (size_t)row * C + c", "carried + c",
+     sums("layer_norm")),
+    ("rms_norm", "rms_norm_backward(", "if (carried) add4(g, carried + (size_t)row * C + c);", ";",
+     sums("rms_norm")),
+    ("sums", "sum_parts(", "old ? to_float(y[c]) + sum : sum", "sum", sums("linear")),
+    ("sums", "sum_parts(", "(size_t)p * step", "(size_t)p * C", case("layer_norm, more rows")),
+    ("embedding", "DEVICE void add(", "to_float(*p) + x", "x", sums("embedding of one id")),
     # activations: the tail
     ("gelu", "DEVICE void each(", "i + 4 <= n", "i < n", case("gelu")),
     ("gelu", "DEVICE void each_backward(", "i < n", "i + 1 < n", case("gelu")),
@@ -109,6 +133,9 @@ BUGS = [
     ("cross_entropy", "void cross_entropy(", "j == target", "false", case("cross_entropy")),
     ("cross_entropy", "void cross_entropy(", "target == ignore_index", "false",
      case("cross_entropy, none counted")),
+    ("cross_entropy", "void mean_loss(", SYNC, ";", case("linear_cross_entropy")),
+    ("cross_entropy", "void mean_loss(", "targets[i] != ignore_index", "1",
+     case("linear_cross_entropy")),
     # dropout
     ("dropout", "void dropout(", "at >= 0", "true", case("dropout")),
     ("dropout", "void dropout(", "element % 16", "lane", case("dropout")),

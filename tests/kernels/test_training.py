@@ -145,6 +145,27 @@ def test_a_run_that_stops_and_goes_on(cuda, tmp_path, monkeypatch, precision, he
     assert ("loss_scale" in meta) == (precision == "float16")
 
 
+def test_a_run_by_graph_ends_on_the_same_bits(cuda, tmp_path, monkeypatch):
+    quick_ends(monkeypatch)
+    script = load_script()
+    monkeypatch.setattr(script, "READ_EVERY", 2)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [
+        *TINY, "--preset", "nanogpt", "--device", "cuda", "--text", write_text(tmp_path),
+        "--n-layer", "1", "--n-head", "1", "--n-embd", "32", "--steps", "6", "--out",
+    ]  # fmt: skip
+    with cuda.running():
+        script.main([*arguments, str(whole)])
+        script.main([*arguments, str(parts), "--graph", "--time-limit", "1e-9"])
+        script.main(["--resume", str(parts), "--device", "cuda", "--graph"])
+    assert_same_end(whole, parts)
+
+
+def test_graph_needs_a_gpu():
+    with pytest.raises(ValueError, match="on a GPU has a step that can be recorded"):
+        load_script().main(["--device", "cpu", "--preset", "nanogpt", "--graph", "--text", "play"])
+
+
 def test_precision_needs_a_gpu():
     with pytest.raises(ValueError, match="needs a GPU"):
         load_script().main(["--device", "cpu", "--precision", "tf32"])
@@ -162,7 +183,8 @@ def test_adamw_writes_the_copy_that_products_want(device, dtype):
         arrays = [device.array(x) for x in (w, m, v, g)]
         copy = device.array(np.zeros(1000), stored_as(dtype))
         with device.running(order):
-            kernels.adamw(*arrays, 0.9, 0.95, 1.5, 1e-8, 0.01, 0.999, copy=copy)
+            numbers = np.array([1.5, 0.01, 0.999], "float32")
+            kernels.adamw(*arrays, numbers, 0.9, 0.95, 1e-8, copy=copy)
         w2, m2, v2, _ = map(to_numpy, arrays)
         expected_m, expected_v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
         assert relative_error(m2, expected_m) < 1e-6
@@ -183,7 +205,8 @@ def test_clipping_and_what_adamw_makes_of_a_bad_norm(device, longest, bad):
         on_device, w = device.array(g), device.array(np.ones(1000), "float32")
         norm = kernels.clip(on_device, longest)
         m, v = (device.array(np.ones(1000), "float32") for _ in range(2))
-        kernels.adamw(w, m, v, on_device, *[0.5] * 6, norm=norm)
+        numbers = np.full(3, 0.5, "float32")
+        kernels.adamw(w, m, v, on_device, numbers, *[0.5] * 3, norm=norm)
     assert norm.shape == ()
     if bad is None:
         assert relative_error(to_numpy(norm), size) < 1e-6

@@ -5,7 +5,16 @@ import functools
 import numpy as np
 import pytest
 from emulation import GPUArray, to_gpu
-from twin_checks import CASES, LARGE_HEADS, attention, check_twin, heads, relative_error, stored_as
+from twin_checks import (
+    CASES,
+    LARGE_HEADS,
+    attention,
+    check_sums,
+    check_twin,
+    heads,
+    relative_error,
+    stored_as,
+)
 
 from tinygpt import Tensor, kernels, ops, plain
 from tinygpt import functional as F
@@ -34,9 +43,23 @@ def test_heads_of_other_sizes(device, case, dtype):
         check_twin(device, *LARGE_HEADS[case], dtype, order)
 
 
+@both_dtypes
+@pytest.mark.parametrize("case", ["layer_norm", "rms_norm", "linear", "embedding of one id"])
+def test_what_is_there_already_is_added_to(device, case, dtype):
+    for order in device.orders[::3]:
+        check_sums(device, case, dtype, order)
+
+
+def test_a_leaf_whose_rows_lie_apart(device):
+    w = Tensor(device.array(np.ones((4, 8)), "float32").T, requires_grad=True)
+    with device.running():
+        F.linear(device.array(np.ones((3, 8)), "float32"), w).sum().backward()
+    assert (to_numpy(w.grad) == 3).all()
+
+
 def test_every_twin_has_a_case():
     tried = {getattr(f, "func", f) for f, _ in CASES.values()}
-    assert tried == set(kernels.TWINS)
+    assert tried | {ops.split} == set(kernels.TWINS)  # which has tests of its own
 
 
 @both_dtypes
@@ -79,6 +102,44 @@ def test_q_k_and_v_are_read_where_they_lie(device, monkeypatch):
         for a, e in zip([y, *backward(q)], expected, strict=True):
             np.testing.assert_array_equal(to_numpy(a), to_numpy(e))
     assert y.transpose(0, 2, 1, 3).flags.c_contiguous  # so that the next product needs no copy
+
+
+def split_of_projected(device):
+    """The gradients that attention gives to queries, keys and values as a projection leaves them,
+    and the backward of their split."""
+    B, T, H, G, D = 2, 70, 4, 2, 32
+    x = device.array(np.random.default_rng(0).standard_normal((B, T, H + 2 * G, D)), "float32")
+    parts, backward = kernels.twin(ops.split, [x])(x, (H, G, G), 2)
+    q, k, v = (part.transpose(0, 2, 1, 3) for part in parts)
+    y, backward_of_attention = kernels.twin(ops.scaled_dot_product_attention, [q])(
+        q, k, v, is_causal=True
+    )
+    return [dy.transpose(0, 2, 1, 3) for dy in backward_of_attention(y)], backward
+
+
+def test_gradients_of_q_k_and_v_need_no_copy(device):
+    with device.running():
+        dys, backward = split_of_projected(device)
+        (dx,) = backward(*dys)
+    assert kernels.launch.address(dx) == kernels.launch.address(dys[0])
+    np.testing.assert_array_equal(to_numpy(dx), np.concatenate([*map(to_numpy, dys)], axis=2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda q, k, v: (q.copy(), k, v),
+        lambda q, k, v: (q, v, k),
+        lambda q, k, v: (q[::-1], k[::-1], v[::-1]),
+        lambda q, k, v: (q, k, v.copy()),
+    ],
+)
+def test_gradients_that_lie_otherwise_are_copied(device, change):
+    with device.running():
+        dys, backward = split_of_projected(device)
+        dys = change(*dys)
+        (dx,) = backward(*dys)
+    np.testing.assert_array_equal(to_numpy(dx), np.concatenate([*map(to_numpy, dys)], axis=2))
 
 
 # ---- what kernels do not take -------------------------------------------------------------------

@@ -17,6 +17,7 @@ from .. import checkpoint
 from .. import functional as F
 from ..backend import resolve_device, to_numpy
 from ..generate import generate, stream
+from ..kernels import sent
 from ..nn import Embedding, LayerNorm, Module, RMSNorm, check_ids, make_room
 from ..rng import Key, NoWeights, Rng, as_generator, as_key
 from ..sampling import Sampling
@@ -101,7 +102,7 @@ class GPT(Module):
         targets = check_ids("targets", targets, self.config.vocab_size, ignored=-1)
         imbalances: list[Tensor] = []
         x = self._hidden(ids, rng, imbalances=imbalances)
-        targets = np.asarray(targets, like=x.data)  # checked where they were, needed where x is
+        targets = sent(targets, x.data)  # checked where they were, needed where x is
         if targets.shape != x.shape[:2]:
             raise ValueError(f"targets have shape {targets.shape}, ids have {x.shape[:2]}")
         if self.config.logit_softcap is None:
@@ -140,7 +141,7 @@ class GPT(Module):
                 f"{max(starts) + T} tokens do not fit in block_size={config.block_size}; "
                 "give fewer, or use generate(), which keeps to the newest"
             )
-        ids = np.asarray(ids, like=self.wte.weight.data)  # checked where they were
+        ids = sent(ids, self.wte.weight.data)  # checked where they were
         positions = position_tables(config, starts, T, self.wte.weight.dtype)
         key = as_key(rng) if config.dropout else None
         x = self.wte(ids)  # (B, T, C)
@@ -151,9 +152,9 @@ class GPT(Module):
                 places = np.asarray(token_positions(starts, T), like=x.data)
             x = x + self.wpe.weight[places]
         elif config.position == "sinusoidal":
-            x = x + np.asarray(positions[0], like=x.data)
+            x = x + sent(positions[0], x.data)
         elif config.position == "rope":
-            turn = [np.asarray(table, like=x.data) for table in positions]
+            turn = [sent(table, x.data) for table in positions]
         x = F.dropout(x, config.dropout, key and key.fold(config.n_layer))
         for layer, block in enumerate(self.h):
             f = functools.partial(

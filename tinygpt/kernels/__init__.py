@@ -13,10 +13,11 @@ from typing import Any
 
 from .. import ops
 from .activations import gelu, gelu_tanh, relu, relu2, silu
-from .attention import scaled_dot_product_attention, sliding_window_attention
+from .attention import scaled_dot_product_attention, sliding_window_attention, split
 from .cross_entropy import cross_entropy, linear_cross_entropy
 from .dropout import dropout
 from .embedding import embedding
+from .graph import Feed, recorded, sent
 from .launch import has_kernels
 from .linear import linear
 from .loss_scale import LossScale
@@ -28,6 +29,7 @@ from .sums import square_sum
 __all__ = [
     "PRECISIONS",
     "TWINS",
+    "Feed",
     "LossScale",
     "adamw",
     "clip",
@@ -36,6 +38,8 @@ __all__ = [
     "on_gpu",
     "plain",
     "precision",
+    "recorded",
+    "sent",
     "square_sum",
     "twin",
 ]
@@ -55,6 +59,7 @@ TWINS: dict[Callable, Callable] = {
     ops.scaled_dot_product_attention: scaled_dot_product_attention,
     ops.silu: silu,
     ops.sliding_window_attention: sliding_window_attention,
+    ops.split: split,
 }
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)

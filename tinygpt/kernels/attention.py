@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from .dropout import random_arguments
-from .launch import aligned, ceil, contiguous, launch, shared_memory, stored
+from .launch import address, aligned, ceil, contiguous, launch, shared_memory, stored
 from .precision import for_products
 
 HEAD_SIZES = (32, 64, 128)
@@ -36,7 +36,7 @@ def scaled_dot_product_attention(
         return _by_the_op(ops.scaled_dot_product_attention, (*given, attn_mask), options)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
-    random = random_arguments(dropout_p, rng) if dropout_p else (*NO_DROPOUT, 1.0)
+    random = random_arguments(dropout_p, rng, q) if dropout_p else (*NO_DROPOUT, 1.0)
     random = (np.uint64(first), *random)
     dtypes = [x.dtype for x in given]
     q, k, v = map(_readable, (q, k, v))
@@ -60,21 +60,45 @@ def scaled_dot_product_attention(
             "attention.cu", "attention_backward_delta", q, (ceil(B * T * H, 4),), (128,),
             (delta, y, dy, H, T, B * T * H), D=D,
         )  # fmt: skip
-        dq = np.empty_like(y)
-        dk, dv = (np.empty((B, S, G, D), q.dtype, like=q) for _ in range(2))
+        if S == T:  # side by side, as a projection leaves q, k and v: see split()
+            packed = np.empty((B, T, H + 2 * G, D), q.dtype, like=q)
+            dq, dk, dv = packed[:, :, :H], packed[:, :, H : H + G], packed[:, :, H + G :]
+        else:
+            dq = np.empty_like(y)
+            dk, dv = (np.empty((B, S, G, D), q.dtype, like=q) for _ in range(2))
+        step_q, step_k = (g.strides[1] // g.itemsize for g in (dq, dk))
         inputs = (q, k, v, dy, log_sums, delta, *sizes, scale, c, *random)
         launch(
             "attention.cu", "attention_backward_kv", q, keys, (THREADS,),
-            (dk, dv, *inputs), shared=shared_backward, D=D,
+            (dk, dv, step_k, *inputs), shared=shared_backward, D=D,
         )  # fmt: skip
         launch(
             "attention.cu", "attention_backward_q", q, queries, (THREADS,),
-            (dq, *inputs), shared=shared_backward, D=D,
+            (dq, step_q, *inputs), shared=shared_backward, D=D,
         )  # fmt: skip
         gradients = zip((dq, dk, dv), dtypes, strict=True)
         return tuple(g.transpose(0, 2, 1, 3).astype(d, copy=False) for g, d in gradients)
 
     return y.transpose(0, 2, 1, 3), backward
+
+
+def split(x, sizes, axis=-1):
+    """The twin of ops.split. Nothing is copied on the way back where the gradients of the parts lie
+    side by side already, in an array that is all of dx."""
+    parts, backward_of_op = ops.split(x, sizes, axis)
+    strides = [part.strides for part in parts]
+    places = [address(part) - address(parts[0]) for part in parts]
+    shape, dtype, flat = x.shape, x.dtype, x.flags.c_contiguous
+
+    def backward(*dys):
+        whole = dys[0].base
+        if flat and whole is not None and (whole.shape, whole.dtype) == (shape, dtype):
+            found = [address(dy) - address(whole) for dy in dys if dy.base is whole]
+            if found == places and [dy.strides for dy in dys] == strides:
+                return (whole,)
+        return backward_of_op(*dys)
+
+    return parts, backward
 
 
 def sliding_window_attention(q, k, v, **options):
@@ -101,7 +125,7 @@ def _is_short(x):
     return x is not None and x.dtype.itemsize == 2
 
 
-NO_DROPOUT = (np.uint64(0), np.uint64(0), np.uint32(0))
+NO_DROPOUT = (None, np.uint32(0))
 
 
 def _readable(x):

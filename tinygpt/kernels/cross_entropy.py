@@ -18,7 +18,7 @@ def cross_entropy(logits, targets, ignore_index=-1):
     loss, n, dlogits = _cross_entropy(np.empty_like(logits), logits, targets, ignore_index)
 
     def backward(dloss):
-        return dlogits * (dloss / n).astype(dlogits.dtype), None
+        return dlogits * (dloss / n).astype(dlogits.dtype, copy=False), None
 
     return loss, backward
 
@@ -40,10 +40,10 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
         dx = dw = None
         if needs[0]:
             dx = product(dlogits, w, dtypes[0]).reshape(shape)
-            dx *= scale.astype(dx.dtype)
+            dx *= scale.astype(dx.dtype, copy=False)
         if needs[1]:
             dw = product(dlogits.T, rows, dtypes[1])
-            dw *= scale.astype(dw.dtype)
+            dw *= scale.astype(dw.dtype, copy=False)
         return dx, dw, None
 
     return loss, backward
@@ -54,9 +54,12 @@ def _cross_entropy(dlogits, logits, targets, ignore_index):
     V, step = logits.shape[-1], logits.strides[-2] // logits.itemsize if logits.ndim > 1 else 0
     targets = contiguous(targets)
     losses = np.empty(targets.size, "float32", like=logits)
-    n = np.maximum((targets != ignore_index).sum(), 1).astype("float32")
+    mean = np.empty(2, "float32", like=logits)
     launch(
         "cross_entropy.cu", "cross_entropy", logits, (targets.size,), (32 if V <= 1024 else 1024,),
         (dlogits, losses, logits, targets, np.int64(ignore_index), V, step),
     )  # fmt: skip
-    return losses.sum() / n, n, dlogits
+    arguments = (mean, losses, targets, np.int64(ignore_index), targets.size)
+    launch("cross_entropy.cu", "mean_loss", logits, (1,), (1024,), arguments)
+    loss, n = mean[:1].reshape(()), mean[1:].reshape(())
+    return loss, n, dlogits

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from .. import ops
+from .graph import sent_key
 from .launch import ceil, contiguous, launch, stored
 
 
@@ -15,12 +14,12 @@ def dropout(x, p, rng, first=0):
     if not stored(x):
         return ops.dropout(x, p, rng, first)
 
-    dtype = x.dtype
+    dtype, random = x.dtype, random_arguments(p, rng, x)
 
     def drop(x):
         y, x = np.empty_like(x, dtype, order="C"), contiguous(x)
         warps = ceil(first % 16 + x.size, 512)
-        arguments = (y, x, np.uint64(first), *random_arguments(p, rng), x.size)
+        arguments = (y, x, np.uint64(first), *random, x.size)
         launch("dropout.cu", "dropout", x, (ceil(warps, 8),), (256,), arguments, result=dtype)
         return y
 
@@ -30,13 +29,8 @@ def dropout(x, p, rng, first=0):
     return drop(x), backward
 
 
-def random_arguments(p, rng):
-    """What kernels draw with: the two keys of Philox, the threshold below which bits drop an
-    element, and the scale of those that stay."""
-    key = rng if isinstance(rng, tuple) else (rng,)
-    return (*_philox_key(key), np.uint32(round(p * 65536)), 1 / (1 - p))
-
-
-@functools.lru_cache(4096)
-def _philox_key(key):
-    return tuple(np.random.SeedSequence((len(key), *key)).generate_state(2, np.uint64))
+def random_arguments(p, rng, like):
+    """What kernels draw with: the key of Philox, two numbers where `like` is, the threshold below
+    which bits drop an element, and the scale of those that stay."""
+    words = rng if isinstance(rng, tuple) else (rng,)
+    return sent_key(words, like), np.uint32(round(p * 65536)), 1 / (1 - p)

@@ -20,18 +20,22 @@ def embedding(ids, w):
     launch(
         "embedding.cu", "embedding_forward", w, (N,), (min(ceil(C, 32) * 32, 256),), (y, w, ids, C)
     )
-    shape = w.shape
+    shape, dtype = w.shape, w.dtype
 
-    def backward(dy):
+    def backward(dy, to_leaf=(False, False)):
         order = np.argsort(ids.reshape(-1), kind="stable")
         ordered = ids.reshape(-1)[order]
-        dy, dw = contiguous(dy), np.zeros(shape, dy.dtype, like=dy)
+        dy = contiguous(dy.astype(dtype, copy=False))
         parts = np.empty((ceil(N, CHUNK), 2, C), "float32", like=dy)
-        grid = (len(parts), ceil(C, 128)), (128,)
-        launch(
-            "embedding.cu", "embedding_backward", dy, *grid, (dw, parts, dy, ordered, order, N, C)
-        )
-        launch("embedding.cu", "embedding_backward_join", dy, *grid, (dw, parts, ordered, N, C))
-        return None, dw
+
+        def add_to(dw):
+            grid = (len(parts), ceil(C, 128)), (128,)
+            arguments = (dw, parts, dy, ordered, order, N, C)
+            launch("embedding.cu", "embedding_backward", dy, *grid, arguments)
+            arguments = (dw, parts, ordered, N, C)
+            launch("embedding.cu", "embedding_backward_join", dy, *grid, arguments)
+            return dw
+
+        return None, add_to if to_leaf[1] else add_to(np.zeros(shape, dtype, like=dy))
 
     return y, backward

@@ -24,6 +24,11 @@ def product(a: Any, b: Any, dtype: Any) -> Any:
     return gemm(a, b, np.empty((a.shape[0], b.shape[1]), dtype, like=a))
 
 
+def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool) -> Any:
+    """a @ b in `dtype`; for a leaf, the function that adds it to an array while computing it."""
+    return functools.partial(gemm, a, b, beta=1.0) if to_leaf else product(a, b, dtype)
+
+
 def gemm(a: Any, b: Any, out: Any, beta: float = 0.0) -> Any:
     """out = a @ b + beta out.     a (M, K), b (K, N), out (M, N). Returns out.
 
@@ -82,20 +87,63 @@ def _operand(x: Any) -> tuple[Any, bool, int]:
 GEMMS: dict[type, Callable] = {}
 
 
+# ---- cuBLAS, by ctypes: CuPy's own calls of it refuse to be part of a graph ----------------------
+
+WORKSPACE = 32 << 20  # bytes that cuBLAS works in: what NVIDIA recommends for Hopper
+
+
 @functools.cache
 def _cuda() -> Any:
     return cupy().cuda  # asked for once, as it takes microseconds to see whether it works
 
 
-def _on_cublas(g: Gemm, beta: float) -> None:
+@functools.cache
+def _cublas() -> ctypes.CDLL:
+    """The library, found as CuPy finds it, with the types of what we call."""
+    from cuda.pathfinder import load_nvidia_dynamic_lib
+
+    library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    matrix = (pointer, number, number)  # where, of which type, how far apart its columns
+    library.cublasCreate_v2.argtypes = (pointer,)
+    library.cublasSetStream_v2.argtypes = (pointer, pointer)
+    library.cublasSetWorkspace_v2.argtypes = (pointer, pointer, ctypes.c_size_t)
+    library.cublasGemmEx.argtypes = (
+        pointer, *[number] * 5, pointer, *matrix, *matrix, pointer, *matrix, number, number
+    )  # fmt: skip
+    return library
+
+
+def _check(status: int) -> None:
+    if status:
+        raise RuntimeError(f"cuBLAS failed with status {status}")
+
+
+def cublas_handle() -> ctypes.c_void_p:
+    """What cuBLAS knows the current GPU and stream by."""
     cuda = _cuda()
+    return _handle(cuda.runtime.getDevice(), cuda.get_current_stream().ptr)
+
+
+@functools.cache
+def _handle(device: int, stream: int) -> ctypes.c_void_p:
+    handle, workspace = ctypes.c_void_p(), cupy().cuda.Memory(WORKSPACE)
+    _check(_cublas().cublasCreate_v2(ctypes.byref(handle)))
+    _check(_cublas().cublasSetStream_v2(handle, stream))
+    _check(_cublas().cublasSetWorkspace_v2(handle, workspace.ptr, WORKSPACE))
+    handle.workspace = workspace  # type: ignore[attr-defined]  # as long as the handle
+    return handle
+
+
+def _on_cublas(g: Gemm, beta: float) -> None:
     rounds = tf32() and g.first.dtype == np.float32
-    one, kept = ctypes.c_float(1), ctypes.c_float(beta)
-    cuda.cublas.gemmEx(
-        cuda.device.get_cublas_handle(),
-        int(g.transpose_first), int(g.transpose_second), g.m, g.n, g.k, ctypes.addressof(one),
+    status = _cublas().cublasGemmEx(
+        cublas_handle(), g.transpose_first, g.transpose_second, g.m, g.n, g.k,
+        ctypes.byref(ctypes.c_float(1)),
         g.first.data.ptr, TYPES[g.first.dtype.char], g.first_step,
-        g.second.data.ptr, TYPES[g.second.dtype.char], g.second_step, ctypes.addressof(kept),
+        g.second.data.ptr, TYPES[g.second.dtype.char], g.second_step,
+        ctypes.byref(ctypes.c_float(beta)),
         g.out.data.ptr, TYPES[g.out.dtype.char], g.out_step,
         COMPUTE_32F_FAST_TF32 if rounds else COMPUTE_32F, DEFAULT_ALGORITHM,
     )  # fmt: skip
+    _check(status)

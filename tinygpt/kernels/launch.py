@@ -69,19 +69,18 @@ def launch(
         return
     if result is not None and result != like.dtype:
         constants["result"] = SCALARS[result.char]
-    program = Program(file, SCALARS[like.dtype.char], tuple(sorted(constants.items())))
-    start = LAUNCHERS.get(type(like), _on_cupy)
-    start(program, kernel, blocks, threads, tuple(map(_argument, arguments)), shared)
+    program = _program(file, like.dtype.char, **constants)
+    arguments = tuple([IN_C[type(x)](x) if type(x) in IN_C else x for x in arguments])
+    LAUNCHERS.get(type(like), _on_cupy)(program, kernel, blocks, threads, arguments, shared)
 
 
-def _argument(x: Any) -> Any:
-    if x is None:
-        return np.uintp(0)
-    if isinstance(x, int):
-        return np.int32(x)  # an OverflowError where it does not fit
-    if isinstance(x, float):
-        return np.float32(x)
-    return x
+# np.int32 is an OverflowError where an int does not fit.
+IN_C: dict[type, Callable] = {int: np.int32, float: np.float32, type(None): lambda _: np.uintp(0)}
+
+
+@functools.cache
+def _program(file: str, char: str, **constants: int | str) -> Program:
+    return Program(file, SCALARS[char], tuple(sorted(constants.items())))
 
 
 def has_kernels(x: Any) -> bool:

@@ -1,6 +1,8 @@
 """Layer and root-mean-square normalisation: kernels in cuda/layer_norm.cu and cuda/rms_norm.cu.
 
 A norm is followed by a product, so y is rounded as products want it, and dy comes in that dtype.
+In x + f(norm(x)), the gradient that x has from the sum is there before that of the norm: `carried`,
+to which the kernel adds.
 """
 
 from __future__ import annotations
@@ -27,18 +29,18 @@ def layer_norm(x, w, b=None, eps=1e-5):
     arguments = (y, mean, r_std, x, w, b, eps, N, C)
     launch("layer_norm.cu", "layer_norm_forward", x, *grid, arguments, result=y.dtype)
 
-    def backward(dy):
+    def backward(dy, to_leaf=(False, False, False), carried=None):
         dy, dx = contiguous(dy.astype(y.dtype, copy=False)), np.empty_like(x)
         saved = (mean, r_std, N, C)
-        arguments = (dx, dy, x, w, *saved)
+        arguments = (dx, dy, _as(carried, x), x, w, *saved)
         launch("layer_norm.cu", "layer_norm_backward", x, *grid, arguments, result=y.dtype)
         parts = np.empty((ceil(N, ROWS), 2, C), "float32", like=x)
         launch(
             "layer_norm.cu", "layer_norm_backward_weight", x,
             (ceil(C, 32), len(parts)), (32, 8), (parts, dy, x, *saved), result=y.dtype,
         )  # fmt: skip
-        dw, db = sum_parts(parts, w)
-        return dx, dw, None if b is None else db
+        dw = sum_parts(parts[:, 0], w, to_leaf[1])
+        return dx, dw, None if b is None else sum_parts(parts[:, 1], w, to_leaf[2])
 
     return y, backward
 
@@ -54,10 +56,10 @@ def rms_norm(x, w=None, eps=1e-5):
     arguments = (y, r_rms, x, w, eps, N, C)
     launch("rms_norm.cu", "rms_norm_forward", x, *grid, arguments, result=y.dtype)
 
-    def backward(dy):
+    def backward(dy, to_leaf=(False, False), carried=None):
         dy, dx = contiguous(dy.astype(y.dtype, copy=False)), np.empty_like(x)
         saved = (r_rms, N, C)
-        arguments = (dx, dy, x, w, *saved)
+        arguments = (dx, dy, _as(carried, x), x, w, *saved)
         launch("rms_norm.cu", "rms_norm_backward", x, *grid, arguments, result=y.dtype)
         if w is None:
             return dx, None
@@ -66,6 +68,11 @@ def rms_norm(x, w=None, eps=1e-5):
             "rms_norm.cu", "rms_norm_backward_weight", x,
             (ceil(C, 32), len(parts)), (32, 8), (parts, dy, x, *saved), result=y.dtype,
         )  # fmt: skip
-        return dx, sum_parts(parts, w)
+        return dx, sum_parts(parts, w, to_leaf[1])
 
     return y, backward
+
+
+def _as(carried, x):
+    """A gradient of x as a kernel reads it: like x, its numbers side by side."""
+    return None if carried is None else contiguous(carried.astype(x.dtype, copy=False))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from .graph import sent
 from .launch import ceil, launch
 from .sums import square_sum
 
 
-def adamw(w, m, v, g, b1, b2, root, eps, step, shrink, norm=None, copy=None):
+def adamw(w, m, v, g, numbers, b1, b2, eps, norm=None, copy=None):
     """One step of AdamW on flat float32 arrays, in place; cuda/adamw.cu says which.
 
-    norm: a 0-d array; where it is not finite, nothing changes. copy: an array that gets w as the
-    products want it.
+    numbers: root, step and shrink, an array of the CPU. norm: a 0-d array; where it is not finite,
+    nothing changes. copy: an array that gets w as the products want it.
     """
     n = w.size
-    arguments = (w, m, v, copy, g, norm, b1, b2, root, eps, step, shrink, n)
+    arguments = (w, m, v, copy, g, norm, sent(numbers, w), b1, b2, eps, n)
     launch("adamw.cu", "adamw", w if copy is None else copy, (ceil(n, 256),), (256,), arguments)
 
 

@@ -9,20 +9,27 @@ from .launch import ceil, contiguous, launch
 ROWS = 256  # of which a block adds up each column, as in the kernels
 
 
-def sum_parts(parts, like):
-    """parts (P, ...) -> their sum (...), in the dtype of `like`, always in the same order."""
-    y = np.empty(parts.shape[1:], like.dtype, like=like)
-    launch("sums.cu", "sum_parts", y, (ceil(y.size, 256),), (256,), (y, parts, len(parts), y.size))
-    return y
+def sum_parts(parts, like, to_leaf=False):
+    """parts (P, C) -> their sum (C,), in the dtype of `like`, always in the same order; for a leaf,
+    a function that adds it to an array (C,)."""
+    P, C = parts.shape
+    step = parts.strides[0] // parts.itemsize
+
+    def add_to(y, old=1):
+        arguments = (y, parts, step, old, P, C)
+        launch("sums.cu", "sum_parts", y, (ceil(C, 256),), (256,), arguments)
+        return y
+
+    return add_to if to_leaf else add_to(np.empty(C, like.dtype, like=like), old=0)
 
 
-def column_sums(x, like):
-    """The sums of the columns of x (N, C), in the dtype of `like`."""
+def column_sums(x, like, to_leaf=False):
+    """The sums of the columns of x (N, C), as sum_parts gives them."""
     N, C = x.shape
     parts = np.empty((ceil(N, ROWS), C), "float32", like=x)
     grid = (ceil(C, 32), len(parts)), (32, 8)
     launch("sums.cu", "column_sums", x, *grid, (parts, contiguous(x), N, C))
-    return sum_parts(parts, like)
+    return sum_parts(parts, like, to_leaf)
 
 
 def square_sum(x):

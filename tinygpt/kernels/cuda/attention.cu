@@ -1,7 +1,8 @@
 // Attention without the matrix of weights: y = softmax(scale q k^T, where allowed) v, tile by tile.
 //
 // q, y (B, H, T, D), k and v (B, G, S, D), read where they lie: D numbers in a row, and any
-// distance between batches, heads and times. y and the gradients are written as (B, T, H, D). Each
+// distance between batches, heads and times. y and the gradients are written as (B, T, H, D), the
+// gradients perhaps into a wider array, whose times lie `step` numbers apart. Each
 // of the G key heads serves R = H / G query heads. Causal: query t sees key s if s <= t + S - T.
 // The derivation is in ops/scaled_dot_product_attention.py; the order of work is that of
 // FlashAttention-2: Dao 2023, arXiv:2307.08691, algorithms 1 and 2, the second one cut in two (one
@@ -77,7 +78,7 @@ DEVICE void drop_rows_are_keys(float (&p)[COLUMNS / 8][4], Dropout dropout, u64 
 KERNEL void __launch_bounds__(THREADS)
 attention_forward(scalar *y, float *l, const scalar *q, const scalar *k, const scalar *v, int H,
                   int G, int T, int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                  int k_time, int causal, float c, u64 first, u64 key0, u64 key1,
+                  int k_time, int causal, float c, u64 first, const u64 *key,
                   unsigned threshold, float keep_scale) {
     DYNAMIC_SHARED(shared);
     scalar *q_tile = (scalar *)shared;
@@ -89,7 +90,7 @@ attention_forward(scalar *y, float *l, const scalar *q, const scalar *k, const s
     q += (size_t)b * q_batch + h * q_head;
     k += (size_t)b * k_batch + group * k_head;
     v += (size_t)b * k_batch + group * k_head;
-    Dropout dropout = {key0, key1, threshold};
+    Dropout dropout = {key, threshold};
     u64 element0 = first + ((u64)blockIdx.y * T + row0 + warp_row) * S;
 
     int seen = causal ? min(max(min(row0 + ROWS, T) + offset, 0), S) : S;  // keys, by any query
@@ -188,10 +189,10 @@ KERNEL void attention_backward_delta(float *delta, const scalar *y, const scalar
 // B G). It walks over the queries, of all query heads that it serves, that may see its first key.
 // Rows are keys, columns queries: s^T = k q^T and dp^T = v dy^T.
 KERNEL void __launch_bounds__(THREADS, 2)
-attention_backward_kv(scalar *dk, scalar *dv, const scalar *q, const scalar *k, const scalar *v,
-                      const scalar *dy, const float *l, const float *delta, int H, int G, int T,
+attention_backward_kv(scalar *dk, scalar *dv, int step, const scalar *q, const scalar *k,
+                      const scalar *v, const scalar *dy, const float *l, const float *delta, int H, int G, int T,
                       int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                      int k_time, int causal, float scale, float c, u64 first, u64 key0, u64 key1,
+                      int k_time, int causal, float scale, float c, u64 first, const u64 *key,
                       unsigned threshold, float keep_scale) {
     DYNAMIC_SHARED(shared);
     scalar *k_tile = (scalar *)shared, *v_tile = k_tile + ROWS * D;
@@ -204,7 +205,7 @@ attention_backward_kv(scalar *dk, scalar *dv, const scalar *q, const scalar *k, 
     k += (size_t)b * k_batch + group * k_head;
     v += (size_t)b * k_batch + group * k_head;
     dy += (size_t)b * T * H * D;
-    Dropout dropout = {key0, key1, threshold};
+    Dropout dropout = {key, threshold};
 
     int start = causal ? min(max(row0 - offset, 0), T) / COLUMNS : 0;  // the first tile to see us
     int tiles = max((T + COLUMNS - 1) / COLUMNS - start, 0);           // for each of R heads
@@ -263,18 +264,18 @@ attention_backward_kv(scalar *dk, scalar *dv, const scalar *q, const scalar *k, 
     }
     copies_wait<0>();
 
-    dk += ((size_t)b * S * G + group) * D;
-    dv += ((size_t)b * S * G + group) * D;
-    store_rows(dk, dk_rows, row0 + warp_row, S, G * D, scale, scale);
-    store_rows(dv, dv_rows, row0 + warp_row, S, G * D, 1, 1);
+    dk += (size_t)b * S * step + group * D;
+    dv += (size_t)b * S * step + group * D;
+    store_rows(dk, dk_rows, row0 + warp_row, S, step, scale, scale);
+    store_rows(dv, dv_rows, row0 + warp_row, S, step, 1, 1);
 }
 
 // dq = scale ds k.     dq (B, T, H, D). A block for ROWS queries of a head, as forward.
 KERNEL void __launch_bounds__(THREADS)
-attention_backward_q(scalar *dq, const scalar *q, const scalar *k, const scalar *v,
+attention_backward_q(scalar *dq, int step, const scalar *q, const scalar *k, const scalar *v,
                      const scalar *dy, const float *l, const float *delta, int H, int G, int T,
                      int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                     int k_time, int causal, float scale, float c, u64 first, u64 key0, u64 key1,
+                     int k_time, int causal, float scale, float c, u64 first, const u64 *key,
                      unsigned threshold, float keep_scale) {
     DYNAMIC_SHARED(shared);
     scalar *q_tile = (scalar *)shared, *dy_tile = q_tile + ROWS * D;
@@ -287,7 +288,7 @@ attention_backward_q(scalar *dq, const scalar *q, const scalar *k, const scalar 
     k += (size_t)b * k_batch + group * k_head;
     v += (size_t)b * k_batch + group * k_head;
     dy += ((size_t)b * T * H + h) * D;
-    Dropout dropout = {key0, key1, threshold};
+    Dropout dropout = {key, threshold};
     u64 element0 = first + ((u64)blockIdx.y * T + row0 + warp_row) * S;
 
     int seen = causal ? min(max(min(row0 + ROWS, T) + offset, 0), S) : S;
@@ -340,6 +341,6 @@ attention_backward_q(scalar *dq, const scalar *q, const scalar *k, const scalar 
     }
     copies_wait<0>();
 
-    dq += ((size_t)b * T * H + h) * D;
-    store_rows(dq, dq_rows, row0 + warp_row, T, H * D, scale, scale);
+    dq += (size_t)b * T * step + h * D;
+    store_rows(dq, dq_rows, row0 + warp_row, T, step, scale, scale);
 }

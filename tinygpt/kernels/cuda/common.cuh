@@ -1,8 +1,9 @@
 // What every kernel starts from: how numbers are stored, and how a warp adds them up.
 //
 // scalar is float, bf16 or f16, chosen when a file is compiled: the type in which activations and
-// weights are stored. result is that of what goes on to the products: scalar, or a shorter one. All arithmetic is in float. Kernels that read activations four at a time want
-// them aligned to four, which whoever launches them sees to.
+// weights are stored. result is that of what goes on to the products: scalar, or a shorter one. All
+// arithmetic is in float. Kernels that read activations four at a time want them aligned to four,
+// which whoever launches them sees to.
 
 #include "ptx.cuh"
 
@@ -42,6 +43,14 @@ DEVICE void store4(T *p, const float (&x)[4]) {
     Four<T> four;
     for (int i = 0; i < 4; i++) store(&four.v[i], x[i]);
     *(Four<T> *)p = four;
+}
+
+// x += the four numbers at p.
+template <typename T>
+DEVICE void add4(float (&x)[4], const T *p) {
+    float more[4];
+    load4(more, p);
+    for (int i = 0; i < 4; i++) x[i] += more[i];
 }
 
 const unsigned WHOLE_WARP = 0xffffffffu;

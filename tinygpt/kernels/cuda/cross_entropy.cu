@@ -54,3 +54,33 @@ KERNEL void cross_entropy(scalar *dlogits, float *losses, const scalar *logits,
     }
     if (threadIdx.x == 0) losses[blockIdx.x] = logf(row.sum) + row.largest - z_target;
 }
+
+// n = how many of the N targets count, at least 1, and the mean of their losses.
+//
+// losses, targets (N,) -> mean: the mean, and n. One block of 1024 threads.
+KERNEL void mean_loss(float *mean, const float *losses, const long long *targets,
+                      long long ignore_index, int N) {
+    __shared__ float sums[32], counts[32];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+
+    float sum = 0, count = 0;  // of a thread's share, which has far fewer than 2^24
+    for (int i = threadIdx.x; i < N; i += blockDim.x) {
+        sum += losses[i];
+        count += targets[i] != ignore_index;
+    }
+    sum = warp_sum(sum);
+    count = warp_sum(count);
+    if (lane == 0) sums[warp] = sum, counts[warp] = count;
+    __syncthreads();
+
+    if (threadIdx.x == 0) {
+        sum = count = 0;
+        for (int i = 0; i < 32; i++) {
+            sum += sums[i];
+            count += counts[i];
+        }
+        count = fmaxf(count, 1);
+        mean[0] = sum / count;
+        mean[1] = count;
+    }
+}

@@ -9,7 +9,7 @@ KERNEL void embedding_forward(scalar *y, const scalar *w, const long long *ids, 
     for (int c = threadIdx.x; c < C; c += blockDim.x) y[c] = row[c];
 }
 
-// dw_v = sum of dy_n over the places n with ids_n = v, without atomics: the same bits in every run.
+// dw_v += sum of dy_n over the places n with ids_n = v, without atomics: the same bits in every run.
 //
 // The ids come sorted, order (N,) being the place of each in ids, so that equal ones form a run.
 // The sorted list is cut into chunks of CHUNK, a block each, and a run that lies within one chunk
@@ -19,6 +19,8 @@ KERNEL void embedding_forward(scalar *y, const scalar *w, const long long *ids, 
 // which embedding_backward_join adds up, in order. Rows of dw that no id asked for stay as they
 // are.
 const int CHUNK = 128;
+
+DEVICE void add(scalar *p, float x) { store(p, to_float(*p) + x); }
 
 KERNEL void embedding_backward(scalar *dw, float *parts, const scalar *dy,
                                const long long *sorted, const long long *order, int N, int C) {
@@ -37,7 +39,7 @@ KERNEL void embedding_backward(scalar *dw, float *parts, const scalar *dy,
         } else if (goes_on) {
             parts[((size_t)chunk * 2 + 1) * C + c] = sum;
         } else {
-            store(dw + sorted[i] * C + c, sum);
+            add(dw + sorted[i] * C + c, sum);
         }
         sum = 0;
         began_before = false;
@@ -58,5 +60,5 @@ KERNEL void embedding_backward_join(scalar *dw, const float *parts, const long l
         chunk++;
         sum += parts[((size_t)chunk * 2 + 0) * C + c];
     }
-    store(dw + id * C + c, sum);
+    add(dw + id * C + c, sum);
 }

@@ -46,9 +46,12 @@ KERNEL void layer_norm_forward(result *y, float *mean, float *r_std, const scala
     }
 }
 
-// dx = r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.     One warp a row.
-KERNEL void layer_norm_backward(scalar *dx, const result *dy, const scalar *x, const scalar *w,
-                                const float *mean, const float *r_std, int N, int C) {
+// dx = carried + r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.
+//
+// carried (N, C) or null: what x has from others. One warp a row.
+KERNEL void layer_norm_backward(scalar *dx, const result *dy, const scalar *carried,
+                                const scalar *x, const scalar *w, const float *mean,
+                                const float *r_std, int N, int C) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
     if (row >= N) return;
@@ -79,6 +82,7 @@ KERNEL void layer_norm_backward(scalar *dx, const result *dy, const scalar *x, c
             float dx_hat = g[i] * to_float(w[c + i]), x_hat = (v[i] - m) * r;
             g[i] = r * (dx_hat - average - x_hat * along);
         }
+        if (carried) add4(g, carried + (size_t)row * C + c);
         store4(dx + c, g);
     }
 }

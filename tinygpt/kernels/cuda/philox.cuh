@@ -5,7 +5,8 @@ typedef unsigned long long u64;
 // What NumPy's Philox gives for its block number c: 256 bits, from which 16 elements get 16 each.
 // Philox4x64-10: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3.
 // NumPy counts before it draws, so its first block has counter 1.
-DEVICE void philox(u64 (&words)[4], u64 block, u64 key0, u64 key1) {
+DEVICE void philox(u64 (&words)[4], u64 block, const u64 *key) {
+    u64 key0 = key[0], key1 = key[1];
     u64 x0 = block + 1, x1 = 0, x2 = 0, x3 = 0;
 #pragma unroll 1
     for (int round = 0; round < 10; round++) {
@@ -26,14 +27,14 @@ DEVICE void philox(u64 (&words)[4], u64 block, u64 key0, u64 key1) {
 
 // What dropout draws with. An element stays where its 16 bits are at least `threshold`.
 struct Dropout {
-    u64 key0, key1;
+    const u64 *key;      // two numbers
     unsigned threshold;  // p, in steps of 1 / 65536; 0 for no dropout
 };
 
 // Bit i says whether element 16 block + i stays.
 DEVICE unsigned kept_block(Dropout dropout, u64 block) {
     u64 words[4];
-    philox(words, block, dropout.key0, dropout.key1);
+    philox(words, block, dropout.key);
     unsigned kept = 0;
     for (int i = 0; i < 16; i++) {
         unsigned bits = (words[i / 4] >> (16 * (i % 4))) & 0xffff;

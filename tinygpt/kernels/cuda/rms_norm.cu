@@ -31,9 +31,11 @@ KERNEL void rms_norm_forward(result *y, float *r_rms, const scalar *x, const sca
     if (lane == 0) r_rms[row] = r;
 }
 
-// dx = r (dx_hat - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.     One warp a row.
-KERNEL void rms_norm_backward(scalar *dx, const result *dy, const scalar *x, const scalar *w,
-                              const float *r_rms, int N, int C) {
+// dx = carried + r (dx_hat - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.
+//
+// carried (N, C) or null: what x has from others. One warp a row.
+KERNEL void rms_norm_backward(scalar *dx, const result *dy, const scalar *carried, const scalar *x,
+                              const scalar *w, const float *r_rms, int N, int C) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
     if (row >= N) return;
@@ -59,6 +61,7 @@ KERNEL void rms_norm_backward(scalar *dx, const result *dy, const scalar *x, con
             float dx_hat = g[i] * (w ? to_float(w[c + i]) : 1);
             g[i] = r * (dx_hat - v[i] * r * along);
         }
+        if (carried) add4(g, carried + (size_t)row * C + c);
         store4(dx + c, g);
     }
 }

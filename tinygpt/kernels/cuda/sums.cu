@@ -2,13 +2,14 @@
 
 #include "common.cuh"
 
-// y_c = sum over p of parts_pc.     parts (P, C) -> y (C,), a thread for each.
-KERNEL void sum_parts(scalar *y, const float *parts, int P, int C) {
+// y_c = sum over p of parts_pc, or where `old` says so y_c + that.     parts (P, C), whose rows
+// begin `step` numbers apart -> y (C,), a thread for each.
+KERNEL void sum_parts(scalar *y, const float *parts, int step, int old, int P, int C) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= C) return;
     float sum = 0;
-    for (int p = 0; p < P; p++) sum += parts[(size_t)p * C + c];
-    store(y + c, sum);
+    for (int p = 0; p < P; p++) sum += parts[(size_t)p * step + c];
+    store(y + c, old ? to_float(y[c]) + sum : sum);
 }
 
 // parts (blocks, C): for each ROWS rows of x (N, C), the sums of their columns; sum_parts adds them
