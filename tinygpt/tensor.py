@@ -13,6 +13,7 @@ import numpy as np
 
 from . import kernels, ops
 from .backend import as_array
+from .backward_options import backward_options
 from .gather import deliver_to_leaf
 
 _numbers = itertools.count()
@@ -101,9 +102,7 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
 
 
 def _gradients(node: Node, dys: list, waiting: dict[Node, list]) -> tuple:
-    """Call the node's backward, telling it as much as it takes: `needs`, which gradients are wanted
-    (each may cost a product); `in_parts`, whether that of w may come in parts, and `to_leaf`, which
-    may come as functions (see gather.py); `carried`, what x has from others, to be added to dx."""
+    """Call the node's backward, telling it as much as it takes."""
     backward = node.backward
     if backward is None:
         raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
@@ -113,26 +112,7 @@ def _gradients(node: Node, dys: list, waiting: dict[Node, list]) -> tuple:
                 dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
     if not getattr(backward, "__defaults__", None):
         return backward(*dys)
-    takes = backward.__code__.co_varnames
-    told: dict[str, Any] = {}
-    if "needs" in takes:
-        told["needs"] = [source is not None for source in node.sources]
-    if "in_parts" in takes:
-        told["in_parts"] = isinstance(node.sources[1], Tensor)
-    if "to_leaf" in takes:
-        told["to_leaf"] = [isinstance(source, Tensor) for source in node.sources]
-    if "carried" in takes:
-        told["carried"] = _taken(node.sources[0], waiting)
-    return backward(*dys, **told)
-
-
-def _taken(source: Any, waiting: dict[Node, list]) -> Any:
-    """The gradient that waits for a node's result, which is then taken away, or None."""
-    if not isinstance(source, tuple) or source[0] not in waiting:
-        return None
-    node, slot = source
-    dy, waiting[node][slot] = waiting[node][slot], None
-    return dy
+    return backward(*dys, **backward_options(backward, node.sources, waiting))
 
 
 @contextlib.contextmanager
