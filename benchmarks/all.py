@@ -39,6 +39,7 @@ SECTIONS: dict[str, tuple[str, str, str, str]] = {
     "step-gpt2": (
         "GPT-2 124M, batch 2", "train_step.py", "--config gpt2 --rounds 5 --steps 1", "",
     ),
+    "calls": ("Where the time of a step goes", "calls.py", "", "--steps 1"),
     "ops": ("Each op", "ops.py", "--rounds 20", "add relu2 --rounds 1"),
     "dispatch": ("Dispatch of one small op", "dispatch.py", "", "--rounds 20"),
     "scaling": ("How cost grows", "scaling.py", "", "--doublings 1 --rounds 1"),

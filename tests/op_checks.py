@@ -47,6 +47,7 @@ def assert_same(actual, expected):
 
 def check_op(f, *arrays, allow_zero=()):
     """All the checks below that need no more than an op and its arguments."""
+    check_value(f, *arrays)
     check_gradient(f, *arrays, allow_zero=allow_zero)
     check_leaves_inputs_alone(f, *arrays)
     check_layouts(f, *arrays)

@@ -147,26 +147,15 @@ def in_turn(_):
         assert has_to_wait(gathered[1 - i])
         assert not has_to_wait(gathered[i])
 
-    class Log(list):
-        def __getitem__(self, where):
-            return 0
-
-        def __setitem__(self, where, numbers):
-            self.append(int(numbers))
-
-        def __iadd__(self, numbers):
-            self.append(int(numbers))
-            return self
-
     for slow in range(2):
-        leaf.grad = Log()
+        leaf.grad = []  # a list, to which += appends: it says who came when
         turns, gathered = two()
 
         def work(i, turns=turns, gathered=gathered, slow=slow):
             try:
                 for number in range(3 if i else 2):
                     time.sleep(0.002 * (i == slow))
-                    gathered[i].add(leaf, np.array(10 * number + i))
+                    gathered[i].add(leaf, [(..., [10 * number + i])])
             finally:  # so that nobody waits for a thread that failed
                 turns.leave(i)
 
@@ -175,7 +164,7 @@ def in_turn(_):
             thread.start()
         for thread in threads:
             thread.join()
-        assert list.copy(leaf.grad) == [0, 1, 10, 11, 21]
+        assert leaf.grad == [0, 1, 10, 11, 21]
 
 
 def table(_):

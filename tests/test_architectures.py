@@ -222,6 +222,17 @@ def test_sinks_stay_in_sight():
     np.testing.assert_array_equal(reach(model, 12), expected)
 
 
+def test_layers_without_a_window_have_no_sinks():
+    """They see every key where it stands, however far away."""
+    ids, options = np.arange(12)[None] % V, {"position": "rope", "block_size": 12}
+    logits = []
+    for window in ({}, {"window": 3, "sinks": 2, "window_layers": (1,)}):
+        model = small_gpt(**options, **window)
+        model.h[1] = lambda x, **_: x
+        logits.append(model(ids).data)
+    np.testing.assert_array_equal(*logits)
+
+
 @pytest.mark.parametrize(("sinks", "window"), [(1, 4), (2, 4), (3, 1), (1, 20)])
 def test_sinks_are_what_a_rolling_cache_holds(sinks, window):
     model_checks.sinks(None, sinks, window)
@@ -232,7 +243,14 @@ def test_sinks_are_what_a_rolling_cache_holds(sinks, window):
 ENDLESS = {
     "window": {"position": "rope", "window": 3},
     "window of one": {"position": "none", "window": 1},
-    "sinks": {"position": "rope", "window": 3, "sinks": 2, "n_kv_head": 1},
+    "sinks": {
+        "position": "rope",
+        "window": 3,
+        "sinks": 2,
+        "n_kv_head": 1,
+        "rope_base": 100.0,
+        "rope_scaling": {"kind": "linear", "factor": 2.0},
+    },
     "sinks, none": {"position": "none", "window": 4, "sinks": 3, "norm": "rms_norm"},
 }
 endless = pytest.mark.parametrize("options", ENDLESS.values(), ids=ENDLESS)

@@ -136,6 +136,11 @@ def test_a_run_may_save_while_another_process_loads(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_read", read_slowly)
     assert assert_holds(tmp_path, 10, 20) == 20
 
+    save(tmp_path, 10)
+    arrays, _, step = checkpoint.load(tmp_path, iter(["optimizer"]))  # read once, used twice
+    assert_same(arrays, {"optimizer": arrays_of(20)["optimizer"]})
+    assert step == 20
+
 
 def test_other_files_are_left_alone(tmp_path):
     others = [
@@ -231,6 +236,11 @@ def cut(folder):
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def lengthen(folder):
+    path = folder / "model-10.safetensors"
+    path.write_bytes(path.read_bytes() + b" ")
+
+
 def replace_by_folder(folder):
     (folder / "model-10.safetensors").unlink()
     (folder / "model-10.safetensors").mkdir()
@@ -286,6 +296,7 @@ DAMAGE = {
         "model-10.safetensors is missing, although",
     ),
     "cut file": (cut, "model-10.safetensors is damaged: it has .* bytes instead of"),
+    "longer file": (lengthen, "model-10.safetensors is damaged: it has .* bytes instead of"),
     "folder": (replace_by_folder, "model-10.safetensors"),
     "one bit": (flip_a_bit, "model-10.safetensors is damaged: its sha256"),
 }
@@ -302,8 +313,9 @@ def test_damage_is_named(tmp_path, monkeypatch, damage, message):
         checkpoint.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
-    save(tmp_path, 20)  # and a run that still has the numbers can save them
-    assert_holds(tmp_path, 20)
+    for step in (10, 20):  # and a run that still has the numbers can save them
+        save(tmp_path, step)
+        assert_holds(tmp_path, step)
 
 
 def test_arrays_that_match_their_hash_are_still_checked(tmp_path):

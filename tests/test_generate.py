@@ -8,6 +8,7 @@ from small_gpt import SIZES, small_gpt
 
 from tinygpt.generate import generate, stream
 from tinygpt.gpt.cache import KVCache
+from tinygpt.sampling import Sampling
 
 BLOCK_SIZE = SIZES["block_size"]  # 7
 
@@ -194,6 +195,14 @@ def test_prompts_that_cannot_be_gone_on_from(ids, message):
         small_gpt().generate(ids, 1)
 
 
+def test_every_option_reaches_sampling(monkeypatch):
+    seen = []
+    monkeypatch.setattr("tinygpt.gpt.model.generate", lambda *told: seen.append(told[4]))
+    options = {"temperature": 0.5, "top_k": 3, "top_p": 0.4, "min_p": 0.2}
+    small_gpt().generate([[1]], 2, **options, repetition_penalty=1.5)
+    assert seen == [Sampling(**options, repetition_penalty=1.5)]
+
+
 # ---- a stream -----------------------------------------------------------------------------------
 
 
@@ -259,6 +268,15 @@ def test_a_stop_in_the_prompt_does_not_stop():
     np.testing.assert_array_equal(
         generate(counting, np.array([[8]]), 2, 100, stop=[8]), [[8, 9, 0]]
     )
+
+
+def test_the_penalty_is_for_all_of_the_text():
+    """The prompt, what was written, and what is too long ago to be seen."""
+    found = generate(
+        lambda ids, cache: np.tile([5.0, 4, 3, 2, 1], (len(ids), 1)),
+        np.array([[1]]), 4, block_size=2, sampling=Sampling(0, repetition_penalty=1e3),
+    )  # fmt: skip
+    np.testing.assert_array_equal(found, [[1, 0, 2, 3, 4]])
 
 
 def test_max_new_tokens():

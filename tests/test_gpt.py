@@ -176,13 +176,16 @@ def test_parameters_of_the_options():
         assert shapes(position=position) == {n: s for n, s in full.items() if "wpe" not in n}
     assert shapes(n_kv_head=1)["h.1.attn.c_attn.weight"] == (12, 12 + 2 * 4)
     assert shapes(activation="swiglu")["h.0.mlp.c_fc.weight"] == (12, 2 * 32)
+    rounded_up = shapes(activation="swiglu", n_embd=15)  # 8/3 of it is 40
+    assert rounded_up["h.0.mlp.c_fc.weight"] == (15, 2 * 64)
     assert shapes(activation="swiglu", n_inner=9)["h.0.mlp.c_proj.weight"] == (9, 12)
     assert shapes(qk_norm=True) == shapes(zero_init_residual=True) == full
 
 
-def test_initial_weights():
+@pytest.mark.parametrize("n_expert", [None, 2])
+def test_initial_weights(n_expert):
     sizes = {"vocab_size": 500, "block_size": 300, "n_layer": 3, "n_head": 2, "n_embd": 128}
-    model = GPT(GPTConfig(**sizes, tie_weights=False), rng=5)
+    model = GPT(GPTConfig(**sizes, tie_weights=False, n_expert=n_expert), rng=5)
     for name, p in model.named_parameters():
         if name.endswith("bias"):
             assert not p.data.any(), name

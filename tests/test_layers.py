@@ -25,6 +25,7 @@ STAIRS = {
     "kernels": 2,
     "tensor": 3,
     "gather": 2,
+    "backward_options": 2,
     "vjp": 3,
     "functional": 4,
     "gradcheck": 4,

@@ -1,14 +1,16 @@
 """The estimate of memory: what is saved, op by op, and the peak of a process that trains."""
 
+import importlib
 import json
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from tinygpt import GPT, GPTConfig, memory, parallel
+from tinygpt import GPT, GPTConfig, accumulate_gradients, memory, parallel
 from tinygpt.graph import trace
 
 SMALL = {"vocab_size": 13, "block_size": 80, "n_layer": 3, "n_head": 4, "n_embd": 32}
@@ -29,6 +31,7 @@ OPTIONS = [
     {"window": 10, "window_layers": (0,)},
     {"window": 10, "sinks": 3},
     {"window": 10, "sinks": 3, "position": "rope", "n_kv_head": 2},
+    {"window": 77, "sinks": 3, "position": "rope"},
     {"n_expert": 4},
     {"n_expert": 5, "n_expert_per_token": 3, "activation": "swiglu", "dropout": 0.2},
 ]
@@ -47,6 +50,24 @@ def test_what_a_block_saves(options):
     assert formula == pytest.approx(saved[1] - saved[0], rel=0.02)
 
 
+@pytest.mark.parametrize(("window", "sinks"), [(1, 0), (10, 0), (10, 3), (60, 10), (999, 3)])
+def test_the_keys_that_blocks_of_queries_meet(window, sinks, monkeypatch):
+    """Counted where they are met: in attention to those in sight."""
+    module = importlib.import_module("tinygpt.ops.sliding_window_attention")
+    attention, counts = module.scaled_dot_product_attention, []
+    x = np.zeros((1, 1, 150, 1))
+
+    def counting(q, k, v, *arguments, **options):
+        S = k.shape[2]
+        counts.append((q.shape[2] * S, 0 if np.shares_memory(k, x) else S))
+        return attention(q, k, v, *arguments, **options)
+
+    monkeypatch.setattr(module, "scaled_dot_product_attention", counting)
+    module.sliding_window_attention(x, x, x, window, sinks)
+    found = memory.keys_met(150, window, sinks)
+    assert found == tuple(np.sum(counts, axis=0) / 150)
+
+
 def test_layers_with_a_window_save_less():
     sizes = [
         memory.training_memory(GPTConfig(**SMALL, **options), 1)["activations"]
@@ -63,6 +84,44 @@ def test_small_parameters(monkeypatch):
         assert memory.small_parameters(model.config) == small
 
 
+TINY = {
+    "vocab_size": 5, "block_size": 64, "n_layer": 1, "n_head": 1, "n_embd": 16, "n_inner": 8,
+    "activation": "relu",
+}  # fmt: skip
+LOPSIDED = {  # in each, one part of the estimate is most of it
+    "what enters each block": {"remat": True, "n_layer": 30, "block_size": 256},
+    "the block computed again": {
+        "remat": True, "n_layer": 2, "n_head": 8, "block_size": 512,
+        "window": 1, "window_layers": (1,),
+    },
+    "temporaries": {"n_inner": 1024},
+    "temporaries of an expert": {"n_inner": 1024, "n_expert": 8, "n_expert_per_token": 1},
+    "logits": {"vocab_size": 2000},
+    "a head in parts": {"vocab_size": 20_000, "block_size": 4},
+    "the widest matrix": {"n_embd": 600, "block_size": 4},
+    "small parameters": {"n_embd": 64, "n_layer": 20, "block_size": 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", LOPSIDED.values(), ids=LOPSIDED)
+def test_what_numpy_allocates_in_a_step(options, monkeypatch):
+    """At its peak about what the estimate says, which is meant for whole, and larger, runs."""
+    monkeypatch.setattr(memory, "threads", lambda: 1)
+    monkeypatch.setattr(parallel, "threads", lambda: 1)
+    model = GPT(GPTConfig(**{**TINY, **options}))
+    for p in model.parameters():
+        p.grad = np.zeros_like(p.data)
+    ids = np.arange(model.config.block_size)[None] % 5
+    tracemalloc.start()
+    try:
+        accumulate_gradients(model.loss, ids, ids)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    parts = list(memory.training_memory(model.config, 1).values())
+    assert 2 / 3 < peak / sum(parts[4:]) < 3 / 2
+
+
 def test_it_counts_what_runs_at_once(monkeypatch):
     config = GPTConfig(**{**SMALL, "block_size": 128})
     sizes = {}
@@ -72,6 +131,13 @@ def test_it_counts_what_runs_at_once(monkeypatch):
         sizes[threads] = memory.training_memory(config, batch_size=64)
         for what in ("activations", "logits and temporaries"):
             assert sizes[threads][what] == threads * sizes[1][what]
+    longer = GPTConfig(**{**SMALL, "block_size": 256})
+    activations = [
+        memory.training_memory(*arguments)["activations"]  # on four threads
+        for arguments in [(config, 1), (config, 4), (config, 5), (config, 8), (longer, 8, 128)]
+    ]
+    one = activations[0]
+    assert activations == [one, 4 * one, 8 * one, 8 * one, 8 * one]  # by the piece with most rows
     sgd = memory.training_memory(config, batch_size=64, moments=1)
     assert sgd["moments of the optimizer"] == 4 * config.parameter_count
     assert sum(sizes[4].values()) - sum(sgd.values()) == 4 * config.parameter_count
@@ -124,7 +190,7 @@ LARGER = CPU | {"block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384, "ac
     [
         (DEFAULT, 12),
         pytest.param(CPU, 12, marks=pytest.mark.slow),
-        (CPU | {"activation": "swiglu", "remat": True}, 12),
+        (CPU | {"activation": "swiglu", "n_layer": 2, "n_inner": 2048, "remat": True}, 16),
         (CPU | {"n_expert": 4, "n_inner": 256}, 12),
         (
             CPU | {"block_size": 512, "window": 64, "sinks": 4, "position": "rope", "head_dim": 48},

@@ -15,7 +15,7 @@ OPTIMIZERS = [SGD, AdamW, Muon]
 def parameters(dtype="float64"):
     """A matrix, a vector, a table, and one more matrix; no two of one shape."""
     rng = np.random.default_rng(0)
-    shapes = [(3, 4), (5,), (6, 2), (4, 7)]
+    shapes = [(3, 4), (5,), (6, 2), (7, 4)]
     params = [nn.Parameter(rng.standard_normal(shape).astype(dtype)) for shape in shapes]
     params[2].is_table = True
     return params
@@ -336,24 +336,39 @@ def test_muon_moves_matrices_and_leaves_the_rest_to_adamw():
     muon = Muon(ours, lr=0.02, momentum=0.95, weight_decay=0.1, adamw_lr=0.003)
     adamw = AdamW(theirs[1:3], lr=0.003, betas=(0.9, 0.95), weight_decay=0.1)
     fill_gradients(ours)
-    gradient = ours[0].grad.copy()
+    gradients = [p.grad.copy() for p in ours]
     for p, q in zip(ours[1:3], theirs[1:3], strict=True):
         q.grad[...] = p.grad
-    before = ours[0].data.copy()
+    before = [p.data.copy() for p in ours]
     muon.step()
     adamw.step()
     for p, q in zip(ours[1:3], theirs[1:3], strict=True):  # the vector and the table
         np.testing.assert_array_equal(p.data, q.data)
-    length = math.sqrt(4 / 3)  # (3, 4): n_in 3, n_out 4
-    after = before * (1 - 0.02 * 0.1) - 0.02 * length * orthogonal(1.95 * gradient)
-    np.testing.assert_allclose(ours[0].data, after)
+    lengths = {0: math.sqrt(4 / 3), 3: 1}  # (3, 4): n_in 3, n_out 4; (7, 4) is not lengthened
+    afters = {}
+    for i, length in lengths.items():
+        update = length * orthogonal(1.95 * gradients[i])
+        afters[i] = before[i] * (1 - 0.02 * 0.1) - 0.02 * update
+        np.testing.assert_allclose(ours[i].data, afters[i])
 
-    newer = np.cos(gradient)
-    ours[0].grad[...] = newer
+        ours[i].grad[...] = np.cos(gradients[i])
     muon.step()
-    running = 0.95 * gradient + newer
-    update = length * orthogonal(newer + 0.95 * running)
-    np.testing.assert_allclose(ours[0].data, after * (1 - 0.02 * 0.1) - 0.02 * update)
+    for i, length in lengths.items():
+        newer = np.cos(gradients[i])
+        running = 0.95 * gradients[i] + newer
+        update = length * orthogonal(newer + 0.95 * running)
+        np.testing.assert_allclose(ours[i].data, afters[i] * (1 - 0.02 * 0.1) - 0.02 * update)
+
+
+def test_muon_leaves_more_than_two_dimensions_to_adamw():
+    results = []
+    for optimizer_class, rate in ((Muon, "adamw_lr"), (AdamW, "lr")):
+        p = nn.Parameter(np.arange(24.0).reshape(2, 3, 4))
+        optimizer = optimizer_class([p], **{rate: 0.01}, weight_decay=0.1)
+        fill_gradients([p])
+        optimizer.step()
+        results.append(p.data)
+    np.testing.assert_array_equal(*results)
 
 
 # ---- schedules ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Micro-batches: however a batch is cut, its loss and gradient are those of the whole."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -173,14 +174,31 @@ def test_exceptions_come_out_of_the_threads(micro_batches):
     [
         (2, 12, 64, 2),  # 768 tokens
         (2, 64, 256, 32),  # 16384 tokens in pieces of 512
+        (2, 12, 128, 4),  # a round and a half is two
         (2, 1, 4096, 1),  # one row
-        (3, 2, 64, 2),  # fewer rows than threads
+        (3, 2, 256, 2),  # fewer rows than threads
+        (2, 2, 64, 1),  # too few tokens for two
+        (16, 12, 64, 6),
+        (2, 1, 8, 1),
         (1, 64, 64, 8),
     ],
 )
 def test_how_a_batch_is_cut(threads, B, T, pieces, monkeypatch):
     monkeypatch.setattr(parallel, "threads", lambda: threads)
     assert parallel.micro_batch_count(B, T) == pieces
+
+
+def test_memory_is_kept_and_products_of_pieces_stay_on_their_core(monkeypatch):
+    called = []
+    monkeypatch.setattr(parallel, "threads", lambda: 2)
+    monkeypatch.setattr(parallel, "keep_freed_memory", lambda: called.append("memory"))
+    one_thread = lambda: called.append("blas") or contextlib.nullcontext()  # noqa: E731
+    monkeypatch.setattr(parallel, "one_blas_thread", one_thread)
+    model = small_gpt()
+    accumulate_gradients(model.loss, *batch(), micro_batches=2)
+    assert called == ["memory", "blas"]
+    accumulate_gradients(model.loss, *batch(), micro_batches=1)  # alone, it may use every core
+    assert called == ["memory", "blas", "memory"]
 
 
 TRAIN = """

@@ -89,9 +89,9 @@ def test_a_uniform_model_scores_log_v():
 
 
 def test_large_logits():
-    """e^1000 is no number, and log softmax does not need it."""
+    """e^1000 is no number, and log softmax does not need it, nor one scale for all rows."""
     found = score(
-        lambda ids: np.array([1000.0, 999.0]) + 0 * ids[..., None], np.array([0, 1, 0]), 4
+        lambda ids: np.array([1000.0, 999.0]) + 1000 * ids[..., None], np.array([0, 1, 0]), 4
     )
     np.testing.assert_allclose(found, -np.log1p(np.exp([1.0, -1.0])), rtol=1e-12)
 

@@ -33,7 +33,7 @@ def training_memory(
     blocks = [saved_by_block(config, T, layer) for layer in range(L)]
     saved = sum(blocks)
     if config.remat:  # what enters each block, and one block that is computed again
-        saved = FLOAT * L * C + max(blocks) + FLOAT * block_temporaries(config)
+        saved = FLOAT * L * C + max(blocks)
     ends = FLOAT * 2 * C + (C if config.dropout else 0)  # the last norm; the first dropout
     head = FLOAT * (V + C) * tokens + FLOAT * min(V, PART) * C  # logits, dx, a part of dw
     # Once the head's logits are freed, the blocks use their memory.

@@ -19,6 +19,7 @@ from .rng import Rng, as_key
 from .tensor import no_grad
 
 TOKENS = 512  # in a piece: enough for full-speed products, few enough for the cache
+FEWEST = 128  # below this, threads mostly wait for each other and for the interpreter lock
 
 
 def accumulate_gradients(
@@ -90,9 +91,10 @@ def evaluate(
 
 def micro_batch_count(B: int, T: int) -> int:
     """Into how many pieces a batch (B, T) is cut: a multiple of the threads, of about TOKENS tokens
-    each, but never more than it has rows. A fixed formula, so that runs can be repeated."""
+    each, but never more than it has rows, nor into pieces of less than FEWEST tokens. A fixed
+    formula, so that runs can be repeated."""
     rounds = max(1, round(B * T / (TOKENS * threads())))
-    return min(B, rounds * threads())
+    return max(1, min(B, rounds * threads(), B * T // FEWEST))
 
 
 def _cut(ids: Any, targets: Any, rng: Rng, pieces: int | None) -> list[list]:

@@ -62,10 +62,10 @@ class Sampling:
         """logits (V,) and the ids of the tokens so far -> (V,), float64, the largest being 1."""
         z, likeliest = self._changed(logits, before)
         if self.temperature == 0:
-            p = np.zeros_like(z)
+            p = np.zeros(len(z))
             p[likeliest] = 1
             return p
-        z -= z[likeliest]
+        z = np.subtract(z, z[likeliest], dtype="float64")
         with np.errstate(over="ignore"):  # towards -inf, for temperatures near 0
             z /= self.temperature
         p = np.exp(z, out=z)
@@ -79,9 +79,10 @@ class Sampling:
         return p
 
     def _changed(self, logits: np.ndarray, before: Any) -> tuple[np.ndarray, int]:
-        """A copy of the logits with the penalty, and the likeliest token."""
-        z = np.array(logits, "float64")
+        """The logits with the penalty, and the likeliest token."""
+        z = logits
         if self.repetition_penalty != 1:
+            z = np.array(logits, "float64")
             penalised = np.unique(np.asarray(before, "int64"))
             value = z[penalised]
             penalty = np.where(value > 0, 1 / self.repetition_penalty, self.repetition_penalty)

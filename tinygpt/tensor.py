@@ -13,6 +13,7 @@ import numpy as np
 
 from . import kernels, ops
 from .backend import as_array
+from .backward_options import backward_options
 from .gather import deliver_to_leaf
 
 _numbers = itertools.count()
@@ -24,11 +25,11 @@ class Node:
 
     __slots__ = ("number", "backward", "sources", "parts")
 
-    def __init__(self, backward: Callable, sources: list, parts: Any):
+    def __init__(self, backward: Callable, sources: list):
         self.number = next(_numbers)  # a node is newer than everything it was computed from
         self.backward: Callable | None = backward  # None once it has been used
         self.sources = sources  # for each input: a leaf Tensor, (node, slot), or None: a constant
-        self.parts = parts  # of an op with several results, the (shape, dtype) of each
+        self.parts: Any = ()  # of an op with several results, the (shape, dtype) of each
 
 
 def apply(op: Callable, *inputs: Any, **options: Any) -> Any:
@@ -52,12 +53,12 @@ def remember(y: Any, backward: Callable, inputs: tuple, always: bool = False) ->
         wanted = isinstance(x, Tensor) and x.requires_grad
         sources.append((x._origin or x) if wanted else None)
         always = always or wanted
-    several, node = isinstance(y, tuple), None
-    if always and _grad_enabled.get():
-        node = Node(backward, sources, [(part.shape, part.dtype) for part in y] if several else ())
-    if several:
-        return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
-    return _result(y, node, 0)
+    node = Node(backward, sources) if always and _grad_enabled.get() else None
+    if not isinstance(y, tuple):
+        return _result(y, node, 0)
+    if node is not None:
+        node.parts = [(part.shape, part.dtype) for part in y]
+    return tuple([_result(part, node, slot) for slot, part in enumerate(y)])
 
 
 def _result(array: Any, node: Node | None, slot: int) -> Tensor:
@@ -101,37 +102,17 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
 
 
 def _gradients(node: Node, dys: list, waiting: dict[Node, list]) -> tuple:
-    """Call the node's backward, telling it as much as it takes: `needs`, which gradients are wanted
-    (each may cost a product); `in_parts`, whether that of w may come in parts, and `to_leaf`, which
-    may come as functions (see gather.py); `carried`, what x has from others, to be added to dx."""
+    """Call the node's backward, telling it as much as it takes."""
     backward = node.backward
     if backward is None:
         raise RuntimeError("backward() was here and freed what was saved; compute the loss again")
-    for slot, (shape, dtype) in enumerate(node.parts):
-        if dys[slot] is None:  # this result was never used
-            dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
+    if node.parts:
+        for slot, (shape, dtype) in enumerate(node.parts):
+            if dys[slot] is None:  # this result was never used
+                dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
     if not getattr(backward, "__defaults__", None):
         return backward(*dys)
-    takes = backward.__code__.co_varnames
-    told: dict[str, Any] = {}
-    if "needs" in takes:
-        told["needs"] = [source is not None for source in node.sources]
-    if "in_parts" in takes:
-        told["in_parts"] = isinstance(node.sources[1], Tensor)
-    if "to_leaf" in takes:
-        told["to_leaf"] = [isinstance(source, Tensor) for source in node.sources]
-    if "carried" in takes:
-        told["carried"] = _taken(node.sources[0], waiting)
-    return backward(*dys, **told)
-
-
-def _taken(source: Any, waiting: dict[Node, list]) -> Any:
-    """The gradient that waits for a node's result, which is then taken away, or None."""
-    if not isinstance(source, tuple) or source[0] not in waiting:
-        return None
-    node, slot = source
-    dy, waiting[node][slot] = waiting[node][slot], None
-    return dy
+    return backward(*dys, **backward_options(backward, node.sources, waiting))
 
 
 @contextlib.contextmanager
@@ -155,6 +136,10 @@ def enable_grad() -> contextlib.AbstractContextManager:
 
 def _method(op: Callable) -> Callable[..., Any]:
     return lambda self, *inputs, **options: apply(op, self, *inputs, **options)
+
+
+def _operator(op: Callable) -> Callable[..., Any]:
+    return lambda self, other: apply(op, self, other)
 
 
 def _reflected(op: Callable) -> Callable[..., Any]:
@@ -231,12 +216,12 @@ class Tensor:
         return f"Tensor({body}, dtype={self.dtype}, requires_grad={self.requires_grad})"
 
     # x + y asks x first; y + x, for a y that is not a Tensor, asks x second.
-    __add__, __radd__ = _method(ops.add), _reflected(ops.add)
-    __sub__, __rsub__ = _method(ops.subtract), _reflected(ops.subtract)
-    __mul__, __rmul__ = _method(ops.multiply), _reflected(ops.multiply)
-    __truediv__, __rtruediv__ = _method(ops.divide), _reflected(ops.divide)
-    __pow__, __rpow__ = _method(ops.power), _reflected(ops.power)
-    __matmul__, __rmatmul__ = _method(ops.matmul), _reflected(ops.matmul)
+    __add__, __radd__ = _operator(ops.add), _reflected(ops.add)
+    __sub__, __rsub__ = _operator(ops.subtract), _reflected(ops.subtract)
+    __mul__, __rmul__ = _operator(ops.multiply), _reflected(ops.multiply)
+    __truediv__, __rtruediv__ = _operator(ops.divide), _reflected(ops.divide)
+    __pow__, __rpow__ = _operator(ops.power), _reflected(ops.power)
+    __matmul__, __rmatmul__ = _operator(ops.matmul), _reflected(ops.matmul)
     __neg__, __getitem__ = _method(ops.negative), _method(ops.index)
 
     exp, log, tanh, sigmoid = map(_method, (ops.exp, ops.log, ops.tanh, ops.sigmoid))

@@ -23,8 +23,9 @@ from training_script import (
 )
 
 import tinygpt
-from tinygpt import GPT, checkpoint, data
+from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoint, data
 from tinygpt.commands import plot
+from tinygpt.optim import warmup_cosine
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +111,35 @@ def test_one_seed_one_log_of_another_preset(script, text, tmp_path):
     assert_same_end(tmp_path / "a", tmp_path / "b")
 
 
-def test_another_seed_another_log(script, text, whole, tmp_path):
-    arguments = [*TINY, "--steps", "5", "--text", text, "--seed", "1"]
+@pytest.mark.parametrize("preset", ["default", "best", "nanogpt-cpu"])
+def test_a_run_is_what_its_settings_say(script, text, tmp_path, preset):
+    """To the last bit what the library gives, told every setting: the seed of weights, batches and
+    dropout, the options of the optimizer, the schedule, the clipping."""
+    arguments = [*TINY, "--preset", preset, "--seed", "3", "--steps", "14", "--text", text]
     script.main([*arguments, "--out", str(tmp_path / "run")])
-    first, second = (read_log(out)[0] for out in (whole.out, tmp_path / "run"))
-    assert first["step"] == second["step"] == 5
-    assert first["val_loss"] != second["val_loss"]
+
+    settings = script.fresh_settings(script.parse(arguments))
+    names = ["lr", "betas", "weight_decay"]
+    optimizer_class = AdamW
+    if settings["optimizer"] == "muon":
+        optimizer_class, names = Muon, [*names, "momentum", "adamw_lr"]
+    tokens = tinygpt.tokenizers.Char.train(data.read_text(text)).encode_array(data.read_text(text))
+    config = GPTConfig(int(tokens.max()) + 1, **script.model_options(settings))
+    model = GPT(config, rng=3)
+    optimizer = optimizer_class(model.parameters(), **{name: settings[name] for name in names})
+    loader = data.Loader(data.split(tokens)[0], block_size=8, batch_size=6, seed=3)
+    for step in range(14):
+        accumulate_gradients(model.loss, *next(loader), rng=(3, step))
+        norm = optimizer.clip_grad_norm(settings["clip"])
+        assert step > 0 or norm > settings["clip"]
+        scale = warmup_cosine(step, 14, settings["warmup"], settings["final_lr"])
+        optimizer.step(scale)
+        optimizer.zero_grad()
+
+    found = checkpoint.load(tmp_path / "run" / "checkpoint")[0]["model"]
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(found[name], p.data, err_msg=name)
+    assert read_log(tmp_path / "run")[-1]["lr"] == settings["lr"] * scale
 
 
 @pytest.mark.parametrize("crash_at", [1, 8, 11, 19])
@@ -142,6 +166,27 @@ def test_a_crashed_run_goes_on_with_the_same_bits(
             script.main([*TINY, "--text", text, "--save-interval", "3", "--out", str(out)])
     script.main(["--resume", str(out)])
     assert_same_end(whole.out, out)
+
+
+def test_what_will_be_logged_again_is_forgotten(script, copy):
+    script.forget_after(10, copy / "log.jsonl")
+    assert [entry["step"] for entry in read_log(copy)] == [5, 10]
+
+
+@pytest.mark.parametrize("killed_at", ["fsync", "replace"])
+def test_a_run_killed_as_it_goes_on_still_has_its_log(script, whole, copy, monkeypatch, killed_at):
+    """Which is written anew, without what comes after the checkpoint: beside the old one."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(os, killed_at, killed)
+    with pytest.raises(Killed):
+        script.main(["--resume", str(copy), "--steps", "30"])
+    assert read_log(copy) == read_log(whole.out)
 
 
 def test_the_time_limit_saves_and_says_how_to_go_on(script, text, whole, tmp_path, capsys):

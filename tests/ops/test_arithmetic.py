@@ -93,3 +93,4 @@ def test_power_of_a_number():
     assert nothing is None
     numeric = (2.5 ** (x + 1e-6) - 2.5 ** (x - 1e-6)) / 2e-6
     np.testing.assert_allclose(dx, numeric, rtol=1e-8)
+    np.testing.assert_array_equal(ops.power(0.0, x[1:])[1](np.ones(2))[1], [0, 0])

@@ -74,6 +74,10 @@ def test_so_it_does_through_a_key_that_knows_the_row(start):
     assert_same(part.data, whole.data[start:])
 
 
+def test_p_is_rounded():
+    assert_same(keep_mask((10**6,), 0.1, 1), keep_mask((10**6,), 6554 / 65536, 1))
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_about_one_minus_p_are_kept_and_the_mean_stays(p):
     n = 200_000

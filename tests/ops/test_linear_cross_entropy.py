@@ -1,15 +1,19 @@
 """The head of a language model and its loss, in one."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from op_checks import (
     assert_close,
+    assert_same,
     check_against_torch,
     check_op,
     examples,
     matrices,
+    run,
     saved_bytes,
 )
 
@@ -93,6 +97,16 @@ def test_what_stands_where_the_target_is_ignored_does_not_matter():
     assert_close(dw, kept_dw, 1e-15)
     assert_close(dx[counted], kept_dx, 1e-15)
     assert not dx[~counted].any()
+
+
+def test_another_ignore_index():
+    d = Draw(0)
+    x, w, targets = d(9, 3), d(7, 3), d.targets(7, 9)
+    _, _, expected = run(ops.linear_cross_entropy, x, w, targets)
+    other = functools.partial(ops.linear_cross_entropy, ignore_index=-100)
+    _, _, found = run(other, x, w, np.where(targets == -1, -100, targets))
+    for actual, gradient in zip(found, expected, strict=True):
+        assert_same(actual, gradient)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

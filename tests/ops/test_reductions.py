@@ -42,6 +42,11 @@ def test_by_hand(op, y, dx):
     np.testing.assert_allclose(backward(np.array([1.0, 10.0]))[0], dx, rtol=1e-15)
 
 
+@every_op
+def test_other_axes_stay(op):
+    assert op(np.ones((1, 3, 1)), axis=1)[0].shape == (1, 1)
+
+
 @pytest.mark.parametrize("axis", [(0, 1, 2), 0, -1, (0, 2)])
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_torch(axis, keepdims):

@@ -29,9 +29,10 @@ def subtract(a, b):
 
 def multiply(a, b):
     """y = a * b.        da = dy b, db = dy a.   Saves a and b."""
+    a_shape, b_shape = getattr(a, "shape", ()), getattr(b, "shape", ())
 
     def backward(dy):
-        return unbroadcast(dy * b, np.shape(a)), unbroadcast(dy * a, np.shape(b))
+        return unbroadcast(dy * b, a_shape), unbroadcast(dy * a, b_shape)
 
     return a * b, backward
 
@@ -39,11 +40,11 @@ def multiply(a, b):
 def divide(a, b):
     """y = a / b.        da = dy / b, db = -dy a / b^2 = -da y.   Saves y and b."""
     y = a / b
-    a_shape = np.shape(a)
+    a_shape, b_shape = getattr(a, "shape", ()), getattr(b, "shape", ())
 
     def backward(dy):
         da = dy / b
-        return unbroadcast(da, a_shape), unbroadcast(-da * y, np.shape(b))
+        return unbroadcast(da, a_shape), unbroadcast(-da * y, b_shape)
 
     return y, backward
 

@@ -13,16 +13,17 @@ def dropout(x, p, rng, first=0):
     afterwards).
     """
     keep = keep_mask(x.shape, p, rng, first, like=x)
-    scale = 1 / (1 - p)
+
+    def drop(x):
+        y = keep.astype(x.dtype)  # floats times floats: twice as fast as floats times booleans
+        y *= x
+        y *= 1 / (1 - p)
+        return y
 
     def backward(dy):
-        dx = dy * keep
-        dx *= scale
-        return (dx,)
+        return (drop(dy),)
 
-    y = x * keep
-    y *= scale
-    return y, backward
+    return drop(x), backward
 
 
 def keep_mask(shape, p, rng, first=0, like=None):

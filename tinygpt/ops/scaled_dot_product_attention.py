@@ -55,9 +55,10 @@ def scaled_dot_product_attention(
         """p * m, for p (B, G, R * n, keys) and the mask m of dropout."""
         if not dropout_p:
             return p
-        p = p * kept[:, :, :, rows, keys].reshape(p.shape)
-        p *= 1 / (1 - dropout_p)
-        return p
+        dropped = kept[:, :, :, rows, keys].astype(p.dtype).reshape(p.shape)
+        dropped *= p
+        dropped *= 1 / (1 - dropout_p)
+        return dropped
 
     saved = []  # for each block of queries: rows, keys, p
     for start in range(0, T, BLOCK):
