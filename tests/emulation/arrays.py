@@ -15,13 +15,20 @@ GUARD = 1 << 16  # bytes before and behind an array that nobody may touch
 class GPUArray(np.ndarray):
     """A NumPy array of a type of its own, so that twins take it; even a single number stays one.
 
-    What np.empty makes holds NaN, so that an element which a kernel forgets is noticed.
+    A new one holds NaN, so that an element which a kernel forgets is noticed.
     may_wait: whether Python may look at a number, for which it would have to wait for a GPU.
     recording: a Recording while there is one, see recording.py.
     """
 
     may_wait = True
     recording = None
+
+    def __new__(cls, shape, dtype):
+        y = super().__new__(cls, shape, dtype)
+        fill_with_nan(y)
+        if cls.recording is not None:
+            cls.recording.new.append(y)
+        return y
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         if out is not None:
@@ -39,13 +46,9 @@ class GPUArray(np.ndarray):
 
         def compute():
             y = super(GPUArray, self).__array_function__(function, types, args, options)
-            if function is np.empty:  # not a view, so that it is the base of its own ones
-                y = np.ndarray.__new__(GPUArray, y.shape, y.dtype)
-            elif isinstance(y, np.ndarray):
-                y = y.view(GPUArray)
             if function in (np.empty, np.empty_like):
-                y.reshape(-1).view(np.uint8)[:] = 0xFF
-            return y
+                return GPUArray(y.shape, y.dtype)
+            return y.view(GPUArray) if isinstance(y, np.ndarray) else y
 
         return noted(compute, args, args if function is np.copyto else None)
 
@@ -66,6 +69,10 @@ class GPUArray(np.ndarray):
     def _wait(self, what):
         if not GPUArray.may_wait:
             raise RuntimeError(f"{what} waits for the GPU")
+
+
+def fill_with_nan(x):
+    as_numpy(x).reshape(-1).view(np.uint8)[:] = 0xFF
 
 
 def as_numpy(x):
@@ -161,6 +168,7 @@ class Recording:
 
     def __init__(self):
         self.steps = []  # functions, and the new arrays to which their results go
+        self.new = []  # all arrays that were made
         self.inside = False  # of a function that is noted as a whole
 
     def note(self, compute, inputs, out):
@@ -177,12 +185,12 @@ class Recording:
         self.inside = False
         if isinstance(y, GPUArray) and not any(np.may_share_memory(x, y) for x in arrays):
             self.steps.append((compute, y))
+            self.new.append(y)
         return y
 
     def forget(self):
-        for _, y in self.steps:
-            if y is not None:
-                y.reshape(-1).view(np.uint8)[:] = 0xFF
+        for y in self.new:
+            fill_with_nan(y)
 
     def play(self):
         self.forget()

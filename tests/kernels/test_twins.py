@@ -93,9 +93,10 @@ def test_q_k_and_v_are_read_where_they_lie(device, monkeypatch):
     )
     projected = projected.transpose(0, 2, 1, 3)  # as a projection leaves them
     q, k, v = projected[:, :H], projected[:, H : H + G], projected[:, H + G :]
-    twin = kernels.twin(ops.scaled_dot_product_attention, [q])
     assert all(kernels.attention._readable(x) is x for x in (q, k, v))
     with device.running():
+        twin = kernels.twin(ops.scaled_dot_product_attention, [q])
+        assert twin is not ops.scaled_dot_product_attention
         expected, backward = twin(q.copy(), k.copy(), v.copy(), is_causal=True)
         expected = [expected, *backward(q)]
         y, backward = twin(q, k, v, is_causal=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from .. import ops
-from .launch import ceil, contiguous, launch, stored
+from .launch import ceil, contiguous, empty, launch, stored
 
 
 def _activation(op: Callable, file: str) -> Callable:
@@ -18,12 +16,12 @@ def _activation(op: Callable, file: str) -> Callable:
         if not stored(x):
             return op(x)
         x = contiguous(x)
-        y = np.empty_like(x)
+        y = empty(x)
         grid = (ceil(x.size, 4 * 256),), (256,)
         launch(file, f"{name}_forward", x, *grid, (y, x, x.size))
 
         def backward(dy):
-            dx = np.empty_like(x)
+            dx = empty(x)
             launch(file, f"{name}_backward", x, *grid, (dx, contiguous(dy), x, x.size))
             return (dx,)
 

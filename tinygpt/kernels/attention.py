@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from .dropout import random_arguments
-from .launch import address, aligned, ceil, contiguous, launch, shared_memory, stored
+from .launch import address, aligned, ceil, contiguous, empty, launch, shared_memory, stored
 from .precision import for_products
 
 HEAD_SIZES = (32, 64, 128)
@@ -45,8 +45,8 @@ def scaled_dot_product_attention(
     sizes = (H, G, T, S, *_strides(q), *_strides(k), int(is_causal))
     queries, keys = (ceil(T, ROWS), B * H), (ceil(S, ROWS), B * G)
 
-    y = np.empty((B, T, H, D), q.dtype, like=q)
-    log_sums = np.empty((B, H, T), "float32", like=q)
+    y = empty(q, (B, T, H, D))
+    log_sums = empty(q, (B, H, T), "float32")
     launch(
         "attention.cu", "attention_forward", q, queries, (THREADS,),
         (y, log_sums, q, k, v, *sizes, c, *random),
@@ -55,17 +55,17 @@ def scaled_dot_product_attention(
 
     def backward(dy):
         dy = contiguous(dy.transpose(0, 2, 1, 3).astype(y.dtype, copy=False))  # (B, T, H, D)
-        delta = np.empty_like(log_sums)
+        delta = empty(log_sums)
         launch(
             "attention.cu", "attention_backward_delta", q, (ceil(B * T * H, 4),), (128,),
             (delta, y, dy, H, T, B * T * H), D=D,
         )  # fmt: skip
         if S == T:  # side by side, as a projection leaves q, k and v: see split()
-            packed = np.empty((B, T, H + 2 * G, D), q.dtype, like=q)
+            packed = empty(q, (B, T, H + 2 * G, D))
             dq, dk, dv = packed[:, :, :H], packed[:, :, H : H + G], packed[:, :, H + G :]
         else:
-            dq = np.empty_like(y)
-            dk, dv = (np.empty((B, S, G, D), q.dtype, like=q) for _ in range(2))
+            dq = empty(y)
+            dk, dv = (empty(q, (B, S, G, D)) for _ in range(2))
         step_q, step_k = (g.strides[1] // g.itemsize for g in (dq, dk))
         inputs = (q, k, v, dy, log_sums, delta, *sizes, scale, c, *random)
         launch(

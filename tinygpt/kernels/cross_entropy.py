@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import ops
 from .gemm import gemm, product
-from .launch import ceil, contiguous, launch, stored
+from .launch import ceil, contiguous, empty, launch, stored
 from .precision import for_products
 
 
@@ -15,7 +15,7 @@ def cross_entropy(logits, targets, ignore_index=-1):
     if not stored(logits) or targets.dtype != "int64":
         return ops.cross_entropy(logits, targets, ignore_index)
     logits = contiguous(logits)
-    loss, n, dlogits = _cross_entropy(np.empty_like(logits), logits, targets, ignore_index)
+    loss, n, dlogits = _cross_entropy(empty(logits), logits, targets, ignore_index)
 
     def backward(dloss):
         return dlogits * (dloss / n).astype(dlogits.dtype, copy=False), None
@@ -31,7 +31,7 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
     shape, dtypes = x.shape, (x.dtype, w.dtype)
     rows, w = for_products(x.reshape(-1, shape[-1])), for_products(w)  # (N, C), (V, C)
     (N, V), apart = (len(rows), len(w)), 16 // rows.itemsize
-    logits = np.empty((N, ceil(V, apart) * apart), rows.dtype, like=rows)[:, :V]
+    logits = empty(rows, (N, ceil(V, apart) * apart))[:, :V]
     gemm(rows, w.T, logits)
     loss, n, dlogits = _cross_entropy(logits, logits, targets, ignore_index)
 
@@ -53,8 +53,8 @@ def _cross_entropy(dlogits, logits, targets, ignore_index):
     """The loss, the number n of targets that count, and dlogits, which still lack dloss / n."""
     V, step = logits.shape[-1], logits.strides[-2] // logits.itemsize if logits.ndim > 1 else 0
     targets = contiguous(targets)
-    losses = np.empty(targets.size, "float32", like=logits)
-    mean = np.empty(2, "float32", like=logits)
+    losses = empty(logits, (targets.size,), "float32")
+    mean = empty(logits, (2,), "float32")
     launch(
         "cross_entropy.cu", "cross_entropy", logits, (targets.size,), (32 if V <= 1024 else 1024,),
         (dlogits, losses, logits, targets, np.int64(ignore_index), V, step),

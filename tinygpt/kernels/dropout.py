@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import ops
 from .graph import sent_key
-from .launch import ceil, contiguous, launch, stored
+from .launch import ceil, contiguous, empty, launch, stored
 
 
 def dropout(x, p, rng, first=0):
@@ -17,7 +17,7 @@ def dropout(x, p, rng, first=0):
     dtype, random = x.dtype, random_arguments(p, rng, x)
 
     def drop(x):
-        y, x = np.empty_like(x, dtype, order="C"), contiguous(x)
+        y, x = empty(x, dtype=dtype), contiguous(x)
         warps = ceil(first % 16 + x.size, 512)
         arguments = (y, x, np.uint64(first), *random, x.size)
         launch("dropout.cu", "dropout", x, (ceil(warps, 8),), (256,), arguments, result=dtype)

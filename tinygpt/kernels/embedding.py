@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
-from .launch import ceil, contiguous, launch, stored
+from .launch import ceil, contiguous, empty, launch, stored
 
 CHUNK = 128  # sorted ids to a block, as in the kernel
 
@@ -16,7 +16,7 @@ def embedding(ids, w):
         return ops.embedding(ids, w)
     C, N = w.shape[1], ids.size
     ids, w = contiguous(ids), contiguous(w)
-    y = np.empty((*ids.shape, C), w.dtype, like=w)
+    y = empty(w, (*ids.shape, C))
     launch(
         "embedding.cu", "embedding_forward", w, (N,), (min(ceil(C, 32) * 32, 256),), (y, w, ids, C)
     )
@@ -26,7 +26,7 @@ def embedding(ids, w):
         order = np.argsort(ids.reshape(-1), kind="stable")
         ordered = ids.reshape(-1)[order]
         dy = contiguous(dy.astype(dtype, copy=False))
-        parts = np.empty((ceil(N, CHUNK), 2, C), "float32", like=dy)
+        parts = empty(dy, (ceil(N, CHUNK), 2, C), "float32")
 
         def add_to(dw):
             grid = (len(parts), ceil(C, 128)), (128,)

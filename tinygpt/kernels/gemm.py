@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import cupy
-from .launch import contiguous
+from .launch import contiguous, empty
 from .precision import tf32
 
 # From the headers of CUDA: cudaDataType, for float32, float16 and bfloat16 by dtype.char; then
@@ -21,7 +21,7 @@ COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
 
 def product(a: Any, b: Any, dtype: Any) -> Any:
     """a @ b in `dtype`.     a (M, K), b (K, N), either of them perhaps transposed -> (M, N)."""
-    return gemm(a, b, np.empty((a.shape[0], b.shape[1]), dtype, like=a))
+    return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype))
 
 
 def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool) -> Any:
@@ -74,7 +74,11 @@ def gemm_arguments(a: Any, b: Any, out: Any) -> Gemm:
 
 def _operand(x: Any) -> tuple[Any, bool, int]:
     """x or a copy of it, whether it lies transposed, and how far its rows (columns) lie apart."""
-    rows, columns = x.shape
+    (rows, columns), flags = x.shape, x.flags
+    if flags.c_contiguous:
+        return x, False, columns
+    if flags.f_contiguous:
+        return x, True, rows
     down, right = (step // x.itemsize for step in x.strides)
     if (right == 1 or columns == 1) and (down >= columns or rows == 1):
         return x, False, max(down if rows > 1 else 1, columns)

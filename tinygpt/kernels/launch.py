@@ -145,6 +145,15 @@ def stored(*arrays: Any) -> bool:
     return len(chars) == 1 and chars.pop() in SCALARS
 
 
+def empty(like: Any, shape: tuple[int, ...] | None = None, dtype: Any = None) -> Any:
+    """np.empty_like(like), perhaps of another shape or dtype, with its numbers side by side.
+
+    CuPy takes 8 us for np.empty(..., like=like), most of it to find its own function.
+    """
+    shape = like.shape if shape is None else shape
+    return type(like)(shape, like.dtype if dtype is None else dtype)
+
+
 def contiguous(x: Any) -> Any:
     """x with its numbers side by side, beginning where kernels may read several at once."""
     return x if x.flags.c_contiguous and aligned(x) else x.copy(order="C")

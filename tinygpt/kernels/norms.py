@@ -7,10 +7,8 @@ to which the kernel adds.
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import ops
-from .launch import ceil, contiguous, launch, stored
+from .launch import ceil, contiguous, empty, launch, stored
 from .precision import dtype_for_products
 from .sums import ROWS, sum_parts
 
@@ -23,18 +21,18 @@ def layer_norm(x, w, b=None, eps=1e-5):
     if not stored(x, w, b) or C % 4:
         return ops.layer_norm(x, w, b, eps)
     x, N = contiguous(x), x.size // C
-    y = np.empty_like(x, dtype_for_products(x))
-    mean, r_std = np.empty(N, "float32", like=x), np.empty(N, "float32", like=x)
+    y = empty(x, dtype=dtype_for_products(x))
+    mean, r_std = empty(x, (N,), "float32"), empty(x, (N,), "float32")
     grid = (ceil(N, WARPS),), (32 * WARPS,)
     arguments = (y, mean, r_std, x, w, b, eps, N, C)
     launch("layer_norm.cu", "layer_norm_forward", x, *grid, arguments, result=y.dtype)
 
     def backward(dy, to_leaf=(False, False, False), carried=None):
-        dy, dx = contiguous(dy.astype(y.dtype, copy=False)), np.empty_like(x)
+        dy, dx = contiguous(dy.astype(y.dtype, copy=False)), empty(x)
         saved = (mean, r_std, N, C)
         arguments = (dx, dy, _as(carried, x), x, w, *saved)
         launch("layer_norm.cu", "layer_norm_backward", x, *grid, arguments, result=y.dtype)
-        parts = np.empty((ceil(N, ROWS), 2, C), "float32", like=x)
+        parts = empty(x, (ceil(N, ROWS), 2, C), "float32")
         launch(
             "layer_norm.cu", "layer_norm_backward_weight", x,
             (ceil(C, 32), len(parts)), (32, 8), (parts, dy, x, *saved), result=y.dtype,
@@ -51,19 +49,19 @@ def rms_norm(x, w=None, eps=1e-5):
     if not stored(x, w) or C % 4:
         return ops.rms_norm(x, w, eps)
     x, N = contiguous(x), x.size // C
-    y, r_rms = np.empty_like(x, dtype_for_products(x)), np.empty(N, "float32", like=x)
+    y, r_rms = empty(x, dtype=dtype_for_products(x)), empty(x, (N,), "float32")
     grid = (ceil(N, WARPS),), (32 * WARPS,)
     arguments = (y, r_rms, x, w, eps, N, C)
     launch("rms_norm.cu", "rms_norm_forward", x, *grid, arguments, result=y.dtype)
 
     def backward(dy, to_leaf=(False, False), carried=None):
-        dy, dx = contiguous(dy.astype(y.dtype, copy=False)), np.empty_like(x)
+        dy, dx = contiguous(dy.astype(y.dtype, copy=False)), empty(x)
         saved = (r_rms, N, C)
         arguments = (dx, dy, _as(carried, x), x, w, *saved)
         launch("rms_norm.cu", "rms_norm_backward", x, *grid, arguments, result=y.dtype)
         if w is None:
             return dx, None
-        parts = np.empty((ceil(N, ROWS), C), "float32", like=x)
+        parts = empty(x, (ceil(N, ROWS), C), "float32")
         launch(
             "rms_norm.cu", "rms_norm_backward_weight", x,
             (ceil(C, 32), len(parts)), (32, 8), (parts, dy, x, *saved), result=y.dtype,

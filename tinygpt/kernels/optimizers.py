@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .graph import sent
-from .launch import ceil, launch
+from .launch import ceil, empty, launch
 from .sums import square_sum
 
 
@@ -27,7 +25,7 @@ def clip(g, max_norm, scale=None):
 
     Returns the norm before, a 0-d array on the GPU, for which nothing has waited.
     """
-    norm = np.empty((), "float32", like=g)
+    norm = empty(g, (), "float32")
     arguments = (g, norm, square_sum(g), scale, float(max_norm), g.size)
     launch("clip.cu", "clip", g, (ceil(g.size, 256),), (256,), arguments)
     return norm

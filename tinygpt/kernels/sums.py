@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .launch import ceil, contiguous, launch
+from .launch import ceil, contiguous, empty, launch
 
 ROWS = 256  # of which a block adds up each column, as in the kernels
 
@@ -20,13 +20,13 @@ def sum_parts(parts, like, to_leaf=False):
         launch("sums.cu", "sum_parts", y, (ceil(C, 256),), (256,), arguments)
         return y
 
-    return add_to if to_leaf else add_to(np.empty(C, like.dtype, like=like), old=0)
+    return add_to if to_leaf else add_to(empty(like, (C,)), old=0)
 
 
 def column_sums(x, like, to_leaf=False):
     """The sums of the columns of x (N, C), as sum_parts gives them."""
     N, C = x.shape
-    parts = np.empty((ceil(N, ROWS), C), "float32", like=x)
+    parts = empty(x, (ceil(N, ROWS), C), "float32")
     grid = (ceil(C, 32), len(parts)), (32, 8)
     launch("sums.cu", "column_sums", x, *grid, (parts, contiguous(x), N, C))
     return sum_parts(parts, like, to_leaf)
@@ -35,6 +35,6 @@ def column_sums(x, like, to_leaf=False):
 def square_sum(x):
     """The sum of x_i^2, a 0-d array."""
     blocks = min(ceil(x.size, 256), 512)
-    sums = np.empty((blocks, 1), "float32", like=x)
+    sums = empty(x, (blocks, 1), "float32")
     launch("sums.cu", "square_sums", x, (blocks,), (256,), (sums, x, np.int64(x.size)))
     return sum_parts(sums, sums).reshape(())
