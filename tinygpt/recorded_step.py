@@ -43,9 +43,11 @@ class RecordedStep:
         loss_scale: kernels.LossScale | None = None,
     ):
         if type(optimizer) is not AdamW or not optimizer._has_kernels():
+            device = "a GPU" if kernels.on_gpu(optimizer.data) else "a CPU"
             raise ValueError(
-                "only AdamW over float32 parameters on a GPU has a step that can be recorded; "
-                "call accumulate_gradients() and optimizer.step() instead"
+                "only AdamW over float32 parameters on a GPU has a step that can be recorded, not "
+                f"{type(optimizer).__name__} over {optimizer.data.dtype} on {device}; leave out "
+                "--graph, or call accumulate_gradients() and optimizer.step() instead"
             )
         self.model, self.optimizer = model, optimizer
         self.max_norm, self.loss_scale = max_norm, loss_scale
