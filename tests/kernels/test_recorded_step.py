@@ -1,6 +1,7 @@
 """A recorded step, played with other numbers in memory, gives the bits of ordinary training."""
 
 import contextlib
+import functools
 import gc
 import inspect
 import unittest.mock
@@ -33,7 +34,7 @@ def train(name, dtype, recorded, steps):
     optimizer = AdamW(model.parameters(), lr=1e-2)
     scale = LossScale(optimizer.data) if dtype == "float16" else None
     step = RecordedStep(model, optimizer, 0.1, scale)
-    batches = np.random.default_rng(0).integers(0, 61, (steps, 2, 3, 19))
+    batches = np.random.default_rng(0).integers(0, 61, (steps, 2, 2, 19))
     batches[:, 1, 0, :5] = -1
     seen = []
     for i, (ids, targets) in enumerate(batches):
@@ -52,11 +53,17 @@ def train(name, dtype, recorded, steps):
     return [to_numpy(a) for a in arrays]
 
 
-def assert_same_bits(cuda, name, dtype, steps=5):
+@functools.cache
+def ordinary(emulated, name, dtype, steps):
+    """Ordinary training, once for each: a planted bug of recordings does not touch it."""
+    return train(name, dtype, False, steps)
+
+
+def assert_same_bits(cuda, name, dtype, steps=4):
     if dtype == "bfloat16":
         stored_as(dtype)
     with cuda.running(order=1), precision(dtype):
-        expected, actual = (train(name, dtype, r, steps) for r in (False, True))
+        expected, actual = ordinary(cuda.emulated, name, dtype, steps), train(name, dtype, True, steps)
     for a, e in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(a, e)
 
