@@ -63,7 +63,10 @@ def assert_same_bits(cuda, name, dtype, steps=4):
     if dtype == "bfloat16":
         stored_as(dtype)
     with cuda.running(order=1), precision(dtype):
-        expected, actual = ordinary(cuda.emulated, name, dtype, steps), train(name, dtype, True, steps)
+        expected, actual = (
+            ordinary(cuda.emulated, name, dtype, steps),
+            train(name, dtype, True, steps),
+        )
     for a, e in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(a, e)
 
