@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import cupy
+from ..ops.dropout import philox_key
 from .gemm import cublas_handle
 from .launch import address, ceil
 
@@ -82,11 +83,6 @@ def sent_key(words: tuple[int, ...], like: Any) -> Any:
     """The two numbers with which Philox draws for a tuple of ints, where `like` is."""
     feed = _feed.get()
     return np.asarray(philox_key(words), like=like) if feed is None else feed.key(words)
-
-
-def philox_key(words: tuple[int, ...]) -> np.ndarray:
-    """As in ops/dropout.py."""
-    return np.random.SeedSequence((len(words), *words)).generate_state(2, np.uint64)
 
 
 @contextlib.contextmanager

@@ -37,9 +37,13 @@ def keep_mask(shape, p, rng, first=0, like=None):
     n = int(np.prod(shape))
     skip = first % 16
     words = (skip + n + 3) // 4  # of 64 bits, each 4 elements
-    key = rng if isinstance(rng, tuple) else (rng,)
-    key = np.random.SeedSequence((len(key), *key)).generate_state(2, np.uint64)
+    key = philox_key(rng if isinstance(rng, tuple) else (rng,))
     philox = np.random.Philox(key=key, counter=first // 16)
     bits = np.random.Generator(philox).integers(0, 2**64, words, np.uint64).view(np.uint16)
     keep = bits[skip : skip + n].reshape(shape) >= round(p * 65536)
     return np.asarray(keep, like=like)
+
+
+def philox_key(words):
+    """The two numbers with which Philox draws for a tuple of ints."""
+    return np.random.SeedSequence((len(words), *words)).generate_state(2, np.uint64)

@@ -190,10 +190,10 @@ KERNEL void attention_backward_delta(float *delta, const scalar *y, const scalar
 // Rows are keys, columns queries: s^T = k q^T and dp^T = v dy^T.
 KERNEL void __launch_bounds__(THREADS, 2)
 attention_backward_kv(scalar *dk, scalar *dv, int step, const scalar *q, const scalar *k,
-                      const scalar *v, const scalar *dy, const float *l, const float *delta, int H, int G, int T,
-                      int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                      int k_time, int causal, float scale, float c, u64 first, const u64 *key,
-                      unsigned threshold, float keep_scale) {
+                      const scalar *v, const scalar *dy, const float *l, const float *delta, int H,
+                      int G, int T, int S, int q_batch, int q_head, int q_time, int k_batch,
+                      int k_head, int k_time, int causal, float scale, float c, u64 first,
+                      const u64 *key, unsigned threshold, float keep_scale) {
     DYNAMIC_SHARED(shared);
     scalar *k_tile = (scalar *)shared, *v_tile = k_tile + ROWS * D;
     scalar *q_tiles = v_tile + ROWS * D, *dy_tiles = q_tiles + 2 * COLUMNS * D;  // two of each

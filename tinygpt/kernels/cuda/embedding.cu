@@ -9,7 +9,7 @@ KERNEL void embedding_forward(scalar *y, const scalar *w, const long long *ids, 
     for (int c = threadIdx.x; c < C; c += blockDim.x) y[c] = row[c];
 }
 
-// dw_v += sum of dy_n over the places n with ids_n = v, without atomics: the same bits in every run.
+// dw_v += sum of dy_n over the places n with ids_n = v, without atomics: the same bits each time.
 //
 // The ids come sorted, order (N,) being the place of each in ids, so that equal ones form a run.
 // The sorted list is cut into chunks of CHUNK, a block each, and a run that lies within one chunk
