@@ -5,8 +5,9 @@ import functools
 import numpy as np
 import pytest
 
-from tinygpt import kernels, ops
+from tinygpt import Muon, kernels, ops
 from tinygpt.backend import to_numpy
+from tinygpt.nn import Parameter
 from tinygpt.vjp import is_float
 
 # The largest error of a result, over its size, as root mean squares. bf16 rounds at 2^-9, and not
@@ -69,6 +70,28 @@ def check_sums(device, case, dtype="float32", order=0):
             assert (
                 relative_error(both, exact(to_numpy(dx)) + exact(to_numpy(dy))) < TOLERANCE[dtype]
             )
+
+
+def check_muon(device, order=0):
+    """Two steps of Muon on kernels, with a copy of the weights where there is one to be had, give
+    those of NumPy in float64."""
+    rng = np.random.default_rng(0)
+    shapes = [(40, 12), (12, 40), (17, 17), (300, 2)]
+    weights, *gradients = ([rng.standard_normal(shape) for shape in shapes] for _ in range(3))
+
+    def train(array):
+        optimizer = Muon([Parameter(array(w)) for w in weights], 0.1, 0.8, weight_decay=0.3)
+        for gs in gradients:
+            for p, g in zip(optimizer.param_groups[0]["params"], gs, strict=True):
+                p.grad[...] = array(g)
+            optimizer.step(0.5)
+        return optimizer.data, optimizer.exp_avg
+
+    expected = train(np.array)
+    with device.running(order):
+        actual = train(lambda x: device.array(x, "float32"))
+    for a, e in zip(actual, expected, strict=True):
+        assert relative_error(to_numpy(a), e) < 1e-5
 
 
 def rounded(a, dtype):

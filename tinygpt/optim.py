@@ -29,7 +29,7 @@ class Span:
     group: dict[str, Any]  # the options of the group of parameters they came in
     start: int
     stop: int
-    # What AdamW's kernel gets: root, step and shrink.
+    # What kernels get that is another in each step, see AdamW._numbers.
     numbers: np.ndarray = field(default_factory=lambda: np.zeros(3, "float32"))
 
 
@@ -98,8 +98,7 @@ class Optimizer:
     def step(self, lr_scale: float = 1.0) -> None:
         """Update the parameters from their gradients, each learning rate times lr_scale (what a
         schedule gives)."""
-        self._check_places()
-        self.steps += 1
+        self.count_step(lr_scale)
         jobs = [job for span in self.spans for job in self._jobs(span, lr_scale)]
         if self._has_kernels():  # a GPU has one queue, and one thread to fill it
             for job in jobs:
@@ -107,6 +106,11 @@ class Optimizer:
         else:
             _run(jobs)
         self._norm = None
+
+    def count_step(self, lr_scale: float) -> None:
+        """What step() does on the CPU, wherever the rest of it happens (see recorded_step.py)."""
+        self._check_places()
+        self.steps += 1
 
     def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         """The update of a span, in pieces that do not touch each other: call them all."""
@@ -124,7 +128,8 @@ class Optimizer:
 
         Returns the norm before, a 0-d array. Where it is not finite, the gradients stay as they
         are on a CPU. On a GPU, where to look at the norm is to wait for it, they become 0, and the
-        next step of AdamW changes nothing. Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
+        next step of AdamW or Muon changes nothing.
+        Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
         """
         self._check_places()
         if not max_norm > 0:
@@ -229,35 +234,37 @@ class AdamW(Optimizer):
     ):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
-        return self._adamw(span, span.group["lr"] * lr_scale)
-
     def count_step(self, lr_scale: float) -> None:
-        """The part of step() that a CPU has where the rest is recorded (see recorded_step.py)."""
-        self._check_places()
-        self.steps += 1
+        super().count_step(lr_scale)
         for span in self.spans:
-            span.numbers[...] = self._numbers(span, span.group["lr"] * lr_scale)
+            span.numbers[...] = self._numbers(span, lr_scale)
 
-    def _numbers(self, span: Span, lr: float) -> tuple[float, float, float]:
+    def _numbers(self, span: Span, lr_scale: float) -> tuple[float, float, float]:
         """root, step and shrink: what an update needs besides the betas and eps."""
         b1, b2 = span.group["betas"]
+        lr = self._lr(span) * lr_scale
         shrink = 1 - lr * _weight_decay(span)
         step = lr / (1 - b1**self.steps)
         root = 1 / math.sqrt(1 - b2**self.steps)
         return root, step, shrink
 
-    def _adamw(self, span: Span, lr: float) -> list[Callable]:
+    def _lr(self, span: Span) -> float:
+        return span.group["lr"]
+
+    def _copy(self, here: slice) -> Any:
+        """Where a GPU's products take a copy of the weights, a stretch of it; else None."""
+        copy = kernels.copy_for_products(self.data)
+        return None if copy is None else copy[here]
+
+    def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         (b1, b2), eps = span.group["betas"], span.group["eps"]
-        root, step, shrink = self._numbers(span, lr)
+        root, step, shrink = self._numbers(span, lr_scale)
         if self._has_kernels():
-            span.numbers[...] = root, step, shrink
             here = slice(span.start, span.stop)
-            w, m, v = self.data[here], self.exp_avg[here], self.exp_avg_sq[here]
-            copy = kernels.copy_for_products(self.data)
-            copy = None if copy is None else copy[here]
-            numbers = (span.numbers, b1, b2, eps, self._norm, copy)
-            return [functools.partial(kernels.adamw, w, m, v, self.grad[here], *numbers)]
+            arrays = (self.data[here], self.exp_avg[here], self.exp_avg_sq[here], self.grad[here])
+            numbers = kernels.sent(span.numbers, self.data)
+            rest = (numbers, b1, b2, eps, self._norm, self._copy(here))
+            return [functools.partial(kernels.adamw, *arrays, *rest)]
 
         def update(block):
             w, g = self.data[block], self.grad[block]
@@ -305,49 +312,57 @@ class Muon(AdamW):
             adamw_lr=adamw_lr, betas=betas, eps=eps,
         )  # fmt: skip
 
+    def _lr(self, span: Span) -> float:
+        return span.group["lr" if span.kind == "matrix" else "adamw_lr"]
+
+    def _numbers(self, span: Span, lr_scale: float) -> tuple[float, float, float]:
+        root, step, shrink = super()._numbers(span, lr_scale)
+        return root, self._lr(span) * lr_scale if span.kind == "matrix" else step, shrink
+
     def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         if span.kind != "matrix":
-            return self._adamw(span, span.group["adamw_lr"] * lr_scale)
-        lr, momentum = span.group["lr"] * lr_scale, span.group["momentum"]
-        shrink = 1 - lr * span.group["weight_decay"]
+            return super()._jobs(span, lr_scale)
+        momentum = span.group["momentum"]
+        _, lr, shrink = self._numbers(span, lr_scale)
+        on_gpu = self._has_kernels()
+        numbers = kernels.sent(span.numbers, self.data) if on_gpu else None
 
-        def update(p, m):
+        def update(p, here):
+            w, g, m = p.data, p.grad, self.exp_avg[here].reshape(p.shape)
+            if on_gpu:
+                rest = (numbers, momentum, JORDAN, self._norm, self._copy(here))
+                kernels.muon(w, m, g, *rest)
+                return
             m *= momentum
-            m += p.grad
-            direction = orthogonal(p.grad + momentum * m)
+            m += g
+            direction = orthogonal(g + momentum * m)
             n_in, n_out = p.shape
-            p.data *= shrink
-            p.data -= (lr * math.sqrt(max(1.0, n_out / n_in))) * direction
+            w *= shrink
+            w -= (lr * math.sqrt(max(1.0, n_out / n_in))) * direction
 
         jobs, at = [], span.start
         for p in span.params:
-            m = self.exp_avg[at : at + p.size].reshape(p.shape)
-            jobs.append((p.size, functools.partial(update, p, m)))
+            jobs.append((p.size, functools.partial(update, p, slice(at, at + p.size))))
             at += p.size
         jobs.sort(key=lambda job: -job[0])  # large ones first, so that no thread ends late
-        return [job for _, job in jobs] + self._copying(span)
+        return [job for _, job in jobs]
 
-    def _copying(self, span: Span) -> list[Callable]:
-        """Where a GPU's products take a copy of the weights: the job that brings it up to date."""
-        copy = kernels.copy_for_products(self.data) if self._has_kernels() else None
-        if copy is None:
-            return []
-        here = slice(span.start, span.stop)
-        return [lambda: copy.__setitem__(here, self.data[here])]
+
+JORDAN = (3.4445, -4.7750, 2.0315)  # the coefficients a, b and c
 
 
 def orthogonal(u: Any) -> Any:
     """A matrix with the singular vectors of u (n, m) and singular values of about 1 (0.7 to 1.2).
 
     Five rounds of s -> a s + b s^3 + c s^5 on the singular values (Newton-Schulz), with Jordan's
-    coefficients, which lift small values fastest and do not settle. As matrix products:
+    a, b and c, which lift small values fastest and do not settle. As matrix products:
         x -> q x    for q = a + b g + c g^2,  g = x x^T       (all of them symmetric)
     after which g is q g q. So x is needed only before the first round and after the last: all else
     are products of (n, n) matrices, n being the smaller side.
     """
     if u.shape[0] > u.shape[1]:
         return orthogonal(u.T).T
-    a, b, c = 3.4445, -4.7750, 2.0315
+    a, b, c = JORDAN
     x = u / (np.sqrt((u * u).sum()) + 1e-7)  # now every singular value is at most 1
     one = np.eye(len(x), dtype=x.dtype, like=x)
 

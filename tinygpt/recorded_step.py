@@ -32,7 +32,7 @@ class RecordedStep:
     For a batch of another shape, or in another precision(), it begins anew.
 
     ids and targets are arrays of the CPU. ValueError for what is wrong in them, and for parameters
-    that are not float32 on a GPU, or an optimizer other than AdamW.
+    that are not float32 on a GPU, or an optimizer other than AdamW or Muon.
     """
 
     def __init__(
@@ -42,12 +42,13 @@ class RecordedStep:
         max_norm: float,
         loss_scale: kernels.LossScale | None = None,
     ):
-        if type(optimizer) is not AdamW or not optimizer._has_kernels():
+        if not isinstance(optimizer, AdamW) or not optimizer._has_kernels():
             device = "a GPU" if kernels.on_gpu(optimizer.data) else "a CPU"
             raise ValueError(
-                "only AdamW over float32 parameters on a GPU has a step that can be recorded, not "
-                f"{type(optimizer).__name__} over {optimizer.data.dtype} on {device}; leave out "
-                "--graph, or call accumulate_gradients() and optimizer.step() instead"
+                "only AdamW or Muon over float32 parameters on a GPU has a step that can be "
+                f"recorded, not {type(optimizer).__name__} over {optimizer.data.dtype} on "
+                f"{device}; leave out --graph, or call accumulate_gradients() and "
+                "optimizer.step() instead"
             )
         self.model, self.optimizer = model, optimizer
         self.max_norm, self.loss_scale = max_norm, loss_scale

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import pytest
 from emulation import PROGRAMS, build, name_of, to_gpu
-from twin_checks import CASES, check_sums, check_twin
+from twin_checks import CASES, check_muon, check_sums, check_twin
 
 from tinygpt import kernels
 
@@ -35,7 +35,10 @@ def check_sums_of(name, device, order):
 def adamw(device, order):
     with device.running(order):
         arrays = [to_gpu(np.ones(300, "float32")) for _ in range(4)]
-        kernels.adamw(*arrays, np.ones(3, "float32"), 0.5, 0.5, 0.5)
+        kernels.adamw(*arrays, to_gpu(np.ones(3, "float32")), 0.5, 0.5, 0.5)
+
+
+muon = check_muon
 
 
 def square_sum(device, order):
@@ -141,6 +144,14 @@ BUGS = [
     ("dropout", "void dropout(", "element % 16", "lane", case("dropout")),
     # the optimizer
     ("adamw", "void adamw(", "i >= n", "false", adamw),
+    ("muon", "void running_gradient(", "i >= n", "false", muon),
+    ("muon", "void running_gradient(", "u[i] = g[i] + momentum * m[i]", "u[i] = m[i]", muon),
+    ("muon", "void unit(", "sqrtf(*square_sum)", "*square_sum", muon),
+    ("muon", "void start_round(", "i >= n * n", "i >= n", muon),
+    ("muon", "void start_round(", "i / n == i % n", "i % n == 0", muon),
+    ("muon", "void start_round(", "c * g[i]", "g[i]", muon),
+    ("muon", "void muon(", "shrink * w[i]", "w[i]", muon),
+    ("muon", "void muon(", "lr * scale", "lr", muon),
     ("sums", "column_sums(", SYNC, ";", case("linear, many rows")),
     ("sums", "column_sums(", "min(first + ROWS, N)", "min(first + ROWS, N) + 1",
      case("linear, many rows")),

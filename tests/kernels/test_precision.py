@@ -134,8 +134,9 @@ def test_on_a_cpu_nothing_changes():
 def test_tf32_is_for_products_only_while_it_is_set():
     from tinygpt.kernels.precision import tf32
 
-    with precision("tf32"):
-        assert tf32()
+    for name in ("tf32", "float16"):
+        with precision(name):
+            assert tf32()
     assert not tf32()
 
 

@@ -12,13 +12,13 @@ import pytest
 from emulation import Recording, to_gpu
 from twin_checks import stored_as
 
-from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, backend
+from tinygpt import GPT, SGD, AdamW, GPTConfig, Muon, accumulate_gradients, backend
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import Feed, LossScale, graph, precision
 from tinygpt.optim import warmup_cosine
 from tinygpt.recorded_step import RecordedStep
 
-CONFIGS = {
+CONFIGS = {  # "as Llama" learns by Muon, the others by AdamW
     "GPT-2": {"dropout": 0.2},
     "nanoGPT's": {"dropout": 0.2, "bias": False, "activation": "gelu"},
     "as Llama": {
@@ -31,7 +31,7 @@ CONFIGS = {
 def train(name, dtype, recorded, steps):
     """The losses and norms of all steps, and the weights and moments at the end."""
     model = GPT(GPTConfig(61, 20, n_layer=1, n_head=2, n_embd=64, **CONFIGS[name]), device="cuda")
-    optimizer = AdamW(model.parameters(), lr=1e-2)
+    optimizer = (Muon if name == "as Llama" else AdamW)(model.parameters(), lr=1e-2)
     scale = LossScale(optimizer.data) if dtype == "float16" else None
     step = RecordedStep(model, optimizer, 0.1, scale)
     batches = np.random.default_rng(0).integers(0, 61, (steps, 2, 2, 19))
@@ -55,7 +55,7 @@ def train(name, dtype, recorded, steps):
 
 @functools.cache
 def ordinary(emulated, name, dtype, steps):
-    """Ordinary training, once for each: a planted bug of recordings does not touch it."""
+    """Ordinary training, once for each."""
     return train(name, dtype, False, steps)
 
 
@@ -73,7 +73,13 @@ def assert_same_bits(cuda, name, dtype, steps=4):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("nanoGPT's", "bfloat16"), ("GPT-2", "float32"), ("GPT-2", "float16"), ("as Llama", "tf32")],
+    [
+        ("nanoGPT's", "bfloat16"),
+        ("GPT-2", "float32"),
+        ("GPT-2", "float16"),
+        ("as Llama", "tf32"),
+        ("as Llama", "bfloat16"),
+    ],
 )
 def test_the_bits_of_ordinary_training(cuda, name, dtype):
     assert_same_bits(cuda, name, dtype)
@@ -115,14 +121,14 @@ def test_a_recorded_step_waits_for_nothing(cuda):
         assert np.isfinite([to_numpy(loss), to_numpy(norm)]).all()
 
 
-def test_only_adamw_on_a_gpu(cuda):
+def test_only_adamw_and_muon_on_a_gpu(cuda):
     model = GPT(GPTConfig(11, 8, n_layer=1, n_head=1, n_embd=32))
-    with pytest.raises(ValueError, match="only AdamW over float32 parameters on a GPU"):
+    with pytest.raises(ValueError, match="only AdamW or Muon over float32 parameters on a GPU"):
         RecordedStep(model, AdamW(model.parameters()), 1.0)
     with cuda.running():
         model = GPT(model.config, device="cuda")
-        with pytest.raises(ValueError, match="only AdamW"):
-            RecordedStep(model, Muon(model.parameters()), 1.0)
+        with pytest.raises(ValueError, match="only AdamW or Muon"):
+            RecordedStep(model, SGD(model.parameters()), 1.0)
 
 
 # ---- planted bugs -------------------------------------------------------------------------------
@@ -163,7 +169,7 @@ def a_learning_rate_that_stays(patch):
 
 def a_step_that_is_not_counted(patch):
     def count_step(optimizer, lr_scale, count_step=AdamW.count_step):
-        optimizer.steps -= 1
+        optimizer.steps = max(optimizer.steps - 1, 0)
         count_step(optimizer, lr_scale)
 
     patch(AdamW, "count_step", count_step)
@@ -199,6 +205,8 @@ BUGS = [
 def test_a_planted_bug_is_caught(emulator, monkeypatch, bug):
     stand_in = type("cupy", (), {"asarray": staticmethod(to_gpu)})
     monkeypatch.setattr(backend, "cupy", lambda: stand_in)
+    with emulator.running(order=1), precision("float32"):
+        ordinary(True, "nanoGPT's", "float32", 3)  # without the bug
     bug(monkeypatch.setattr)
     with pytest.raises(AssertionError):
         assert_same_bits(emulator, "nanoGPT's", "float32", steps=3)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from emulation import GPUArray
 from training_script import TINY, assert_same_end, load_script, quick_ends, write_text
-from twin_checks import relative_error, stored_as
+from twin_checks import check_muon, relative_error, stored_as
 
-from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, checkpoint, kernels
+from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoint, kernels
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import PRECISIONS, precision
 from tinygpt.kernels.launch import FOLDER
+from tinygpt.optim import JORDAN
 
 CONFIGS = {
     "GPT-2": {"activation": "gelu_tanh", "dropout": 0.2},
@@ -22,12 +23,12 @@ CONFIGS = {
 }  # fmt: skip
 
 
-def train(device, config, steps=2):
+def train(device, config, steps=2, optimizer=AdamW):
     """Losses, gradients of the last step by name, norms before clipping, and weights at the end."""
     config = GPTConfig(61, 20, n_layer=1, n_head=2, n_embd=64, **config)
     model = GPT(config, rng=1, device=device)
     # eps: the gradient of a key's bias is 0, and what rounding leaves of it must stay small.
-    optimizer = AdamW(model.parameters(), lr=1e-2, eps=1e-4)
+    optimizer = optimizer(model.parameters(), lr=1e-2, eps=1e-4)
     rng = np.random.default_rng(0)
     losses, norms = [], []
     for step in range(steps):
@@ -41,11 +42,12 @@ def train(device, config, steps=2):
     return losses, norms, gradients, model.state_dict()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_training_run_is_the_one_of_numpy(cuda, name):
-    losses, norms, gradients, weights = train("cpu", CONFIGS[name])
+@pytest.mark.parametrize(("name", "optimizer"), [("GPT-2", AdamW), ("as Llama", Muon)])
+def test_a_training_run_is_the_one_of_numpy(cuda, name, optimizer):
+    options = (CONFIGS[name], 2, optimizer)
+    losses, norms, gradients, weights = train("cpu", *options)
     with cuda.running(order=2):
-        losses_on_gpu, norms_on_gpu, gradients_on_gpu, weights_on_gpu = train("cuda", CONFIGS[name])
+        losses_on_gpu, norms_on_gpu, gradients_on_gpu, weights_on_gpu = train("cuda", *options)
     for a, e in zip(losses_on_gpu + norms_on_gpu, losses + norms, strict=True):
         assert relative_error(to_numpy(a), e) < 1e-5
     for parameter in weights:
@@ -75,7 +77,7 @@ def test_a_step_runs_on_kernels(cuda, monkeypatch):
 
         monkeypatch.setitem(kernels.launch.LAUNCHERS, GPUArray, noted)
         train("cuda", CONFIGS["GPT-2"], steps=1)
-        train("cuda", CONFIGS["as Llama"], steps=1)
+        train("cuda", CONFIGS["as Llama"], 1, Muon)
     assert used == {file.name for file in FOLDER.glob("*.cu")}
 
 
@@ -183,7 +185,7 @@ def test_adamw_writes_the_copy_that_products_want(device, dtype):
         arrays = [device.array(x) for x in (w, m, v, g)]
         copy = device.array(np.zeros(1000), stored_as(dtype))
         with device.running(order):
-            numbers = np.array([1.5, 0.01, 0.999], "float32")
+            numbers = device.array(np.array([1.5, 0.01, 0.999]), "float32")
             kernels.adamw(*arrays, numbers, 0.9, 0.95, 1e-8, copy=copy)
         w2, m2, v2, _ = map(to_numpy, arrays)
         expected_m, expected_v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
@@ -192,6 +194,32 @@ def test_adamw_writes_the_copy_that_products_want(device, dtype):
         expected = 0.999 * w - 0.01 * expected_m / (1.5 * np.sqrt(expected_v) + 1e-8)
         assert relative_error(w2, expected) < 1e-6
         np.testing.assert_array_equal(to_numpy(copy), w2.astype(stored_as(dtype)))
+
+
+def test_muon_is_the_one_of_numpy(device):
+    for order in device.orders:
+        check_muon(device, order)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_muon_writes_the_copy_that_products_want(device, dtype):
+    rng = np.random.default_rng(0)
+    w, m, g = (device.array(rng.standard_normal((20, 30)), "float32") for _ in range(3))
+    copy = device.array(np.zeros((20, 30)), stored_as(dtype))
+    numbers = device.array(np.array([np.nan, 0.1, 0.9]), "float32")
+    with device.running():
+        kernels.muon(w, m, g, numbers, 0.9, JORDAN, copy=copy)
+    np.testing.assert_array_equal(to_numpy(copy), to_numpy(w).astype(stored_as(dtype)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_norm_changes_nothing_in_muon(device, bad):
+    w, m, g, copy = (device.array(np.eye(8), "float32") for _ in range(4))
+    numbers = device.array(np.full(3, 0.5), "float32")
+    with device.running():
+        kernels.muon(w, m, g, numbers, 0.9, JORDAN, device.array(np.array(bad), "float32"), copy)
+    for x in (w, m, copy):
+        np.testing.assert_array_equal(to_numpy(x), np.eye(8))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +233,7 @@ def test_clipping_and_what_adamw_makes_of_a_bad_norm(device, longest, bad):
         on_device, w = device.array(g), device.array(np.ones(1000), "float32")
         norm = kernels.clip(on_device, longest)
         m, v = (device.array(np.ones(1000), "float32") for _ in range(2))
-        numbers = np.full(3, 0.5, "float32")
+        numbers = device.array(np.full(3, 0.5), "float32")
         kernels.adamw(w, m, v, on_device, numbers, *[0.5] * 3, norm=norm)
     assert norm.shape == ()
     if bad is None:

@@ -21,6 +21,7 @@ from .graph import Feed, recorded, sent
 from .launch import has_kernels
 from .linear import linear
 from .loss_scale import LossScale
+from .muon import muon
 from .norms import layer_norm, rms_norm
 from .optimizers import adamw, clip
 from .precision import PRECISIONS, copy_for_products, precision
@@ -35,6 +36,7 @@ __all__ = [
     "clip",
     "copy_for_products",
     "has_kernels",
+    "muon",
     "on_gpu",
     "plain",
     "precision",

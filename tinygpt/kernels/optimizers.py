@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .graph import sent
 from .launch import ceil, empty, launch
 from .sums import square_sum
 
@@ -10,11 +9,11 @@ from .sums import square_sum
 def adamw(w, m, v, g, numbers, b1, b2, eps, norm=None, copy=None):
     """One step of AdamW on flat float32 arrays, in place; cuda/adamw.cu says which.
 
-    numbers: root, step and shrink, an array of the CPU. norm: a 0-d array; where it is not finite,
+    numbers (3,): root, step and shrink. norm: a 0-d array; where it is not finite,
     nothing changes. copy: an array that gets w as the products want it.
     """
     n = w.size
-    arguments = (w, m, v, copy, g, norm, sent(numbers, w), b1, b2, eps, n)
+    arguments = (w, m, v, copy, g, norm, numbers, b1, b2, eps, n)
     launch("adamw.cu", "adamw", w if copy is None else copy, (ceil(n, 256),), (256,), arguments)
 
 

@@ -37,8 +37,8 @@ def precision(name: str) -> Iterator[None]:
     Their inputs are rounded to it, where a norm makes them by the norm. Sums are kept in float32,
     and so are weights, their gradients, the residual stream and the loss. "float16" rounds less and
     holds nothing above 65504 or much below 1e-7, so it needs a LossScale. "tf32" rounds float32
-    inputs of products to 10 bits of fraction, inside the product only. "float32" is the default. On
-    a CPU nothing changes.
+    inputs of products to 10 bits of fraction, inside the product only; so do the other two where
+    products stay in float32, in Muon. "float32" is the default. On a CPU nothing changes.
     ValueError for any other name.
 
     Around a training loop it lets AdamW keep a rounded copy of the weights. So inside of it, change
@@ -88,8 +88,8 @@ def copy_for_products(weights: Any) -> Any:
 
 
 def tf32() -> bool:
-    """Whether products of float32 may round their inputs."""
-    return _precision.get().name == "tf32"
+    """Whether products of float32 may round their inputs: those of Muon in 16 bits, too."""
+    return _precision.get().name != "float32"
 
 
 def _bfloat16() -> np.dtype:
