@@ -45,6 +45,7 @@ SECTIONS: dict[str, tuple[str, str, str, str]] = {
     "scaling": ("How cost grows", "scaling.py", "", "--doublings 1 --rounds 1"),
     "generate": ("Generation", "generate.py", "", ""),
     "tokenizers": ("Tokenizers", "tokenizing.py", "", "--only encode --rounds 1"),
+    "gpu": ("A step on a GPU, modelled", "gpu_model.py", "", ""),
     "loss": (
         "Time to a validation loss", "time_to_loss.py", "--seeds 0 1 2",
         "--turns 2 --steps 4 --torch-steps 4 --target 9",

@@ -36,11 +36,11 @@ speed() {
 }
 
 train() {
-    for preset in nanogpt "nanogpt --graph" best; do
+    for preset in nanogpt "nanogpt --graph" best "best --graph"; do
         echo "== $preset"
         # shellcheck disable=SC2086
         "$python" examples/train_shakespeare.py --preset $preset --device cuda \
-            --precision bfloat16 --time-limit 180 --out "$(mktemp -d)/run" "$@"
+            --precision bfloat16 --time-limit 140 --out "$(mktemp -d)/run" "$@"
     done
 }
 

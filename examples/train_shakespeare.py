@@ -332,7 +332,7 @@ def parse(argv: list[str] | None) -> dict[str, Any]:
     add("--preset", choices=PRESETS, help="what the other options start from (default: default)")
     add("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
     add("--precision", choices=PRECISIONS, help="of products on a GPU (default: float32)")
-    add("--graph", action="store_true", help="start a step on a GPU as a whole (AdamW only)")
+    add("--graph", action="store_true", help="start a step on a GPU as a whole, a CUDA graph")
     add("--out", metavar="DIR", help="a folder for this run (default: a new one in runs/)")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
     add("--time-limit", type=positive(float), metavar="SECONDS", help="save and stop after this")

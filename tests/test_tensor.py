@@ -387,27 +387,28 @@ def test_the_last_name_frees_everything(no_collector):
 def test_backward_frees_as_it_goes():
     saved = []
 
-    def op(x):
-        """y = x, saving an array of its own."""
+    def op(x, w):
+        """y = x, saving an array of its own, and w gets a gradient from it."""
         array = np.ones(5)
         saved.append(weakref.ref(array))
         number = len(saved)
 
-        def backward(dy):
+        def backward(dy, to_leaf=(False, False)):
             alive = [ref() is not None for ref in saved]
-            assert array.sum() == 5
             assert alive == [True] * number + [False] * (len(saved) - number)
-            return (dy,)
+            assert to_leaf[1]
+            return dy, lambda grad: np.add(grad, array.sum(), out=grad)
 
         return x + 0, backward
 
-    x = leaf(1)
+    x, w = leaf(1), leaf(1)
     y = x
     for _ in range(5):
-        y = apply(op, y)
+        y = apply(op, y, w)
     y.backward()  # y keeps its node, but the node nothing
     assert [ref() for ref in saved] == [None] * 5
     assert x.grad == 1
+    assert w.grad == 25
 
 
 @pytest.mark.parametrize("micro_batches", [None, 1, 2])

@@ -93,6 +93,7 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
                 heapq.heappush(newest, (-node.number, node))
             dx = dxs[i] if dys[slot] is None else dys[slot] + dxs[i]  # used twice: a sum
             dys[slot] = as_array(dx)
+        dxs = ()  # what the gradients of leaves were computed from is not needed any more
         if not newest:
             return
         _, node = heapq.heappop(newest)

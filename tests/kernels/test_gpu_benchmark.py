@@ -9,7 +9,7 @@ from emulation import GPUArray, to_gpu
 from training_script import load_script
 from twin_checks import stored_as
 
-from tinygpt import GPTConfig, backend
+from tinygpt import AdamW, GPTConfig, backend, kernels
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import gemm, precision
 
@@ -91,3 +91,48 @@ def test_without_a_gpu_it_says_what_is_missing(script, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     with pytest.raises(SystemExit, match=r"no measuring here: .* needs CuPy.* -m pip install"):
         script.main()
+
+
+# ---- the model of a step ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """benchmarks/gpu_model.py, which imports what stands beside it."""
+    stored_as("bfloat16")
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.setattr(backend, "cupy", backend.cupy)  # which it replaces
+    model = load_script(SCRIPT.with_name("gpu_model.py"))
+    yield model
+    for known in (kernels.launch.LAUNCHERS, gemm.GEMMS):
+        known.pop(model.Array, None)
+
+
+def test_what_a_modelled_step_asks_for(script, model):
+    """The operations are those of the floor; the bytes, what its arrays are by hand."""
+    config = GPTConfig(40, 16, n_layer=2, n_head=2, n_embd=64, bias=False)
+    step = model.tinygpt_step(config, 3, lambda gpt: AdamW(gpt.parameters()))
+    assert sum(x.flops for x in step.launches) == script.product_flops(config, 3)
+    adamw = next(x for x in step.launches if x.name == "adamw")
+    matrices = 2 * 12 * 64 * 64
+    assert adamw.bytes == matrices * (7 * 4 + 2) + 4 + 3 * 4  # w, m, v twice, g; the norm, numbers
+    attention = [x for x in step.launches if x.attention is not None]
+    assert [x.attention for x in attention] == [0, 0, 1, 1, 1, 1]
+    assert step.memory > 18 * config.parameter_count  # float32 four times, and in bfloat16
+    product = next(x for x in step.launches if x.name == "product")
+    assert product.seconds("tinygpt") == model.START + product.bytes / model.BANDWIDTH
+    product.flops = 1e12
+    assert product.seconds("tinygpt") == model.START + 1e12 / model.NARROW_RATE
+    attention[0].flops = 1e12
+    assert attention[0].seconds("PyTorch") == model.START + 1e12 / model.ATTENTION["PyTorch"][0]
+
+
+def test_pytorch_is_asked_for_as_much(script, model):
+    pytest.importorskip("torch", reason="counts what PyTorch launches, which is not installed")
+    config = GPTConfig(40, 16, n_layer=2, n_head=2, n_embd=64, dropout=0.2)
+    step = model.torch_step(config, 3)
+    assert sum(x.flops for x in step.launches) == script.product_flops(config, 3)
+    names = [x.name for x in step.launches]
+    assert names.count("native_dropout") == 5
+    assert names[-3:] == ["norm", "clip", "adamw"]
+    assert step.memory > 16 * config.parameter_count
