@@ -127,6 +127,7 @@ def test_what_a_modelled_step_asks_for(script, model):
     assert attention[0].seconds("PyTorch") == model.START + 1e12 / model.ATTENTION["PyTorch"][0]
 
 
+@pytest.mark.slow
 def test_pytorch_is_asked_for_as_much(script, model):
     pytest.importorskip("torch", reason="counts what PyTorch launches, which is not installed")
     config = GPTConfig(40, 16, n_layer=2, n_head=2, n_embd=64, dropout=0.2)

@@ -77,8 +77,8 @@ def assert_same_bits(cuda, name, dtype, steps=4):
         ("nanoGPT's", "bfloat16"),
         ("GPT-2", "float32"),
         ("GPT-2", "float16"),
-        ("as Llama", "tf32"),
         ("as Llama", "bfloat16"),
+        pytest.param("as Llama", "tf32", marks=pytest.mark.slow),
     ],
 )
 def test_the_bits_of_ordinary_training(cuda, name, dtype):
