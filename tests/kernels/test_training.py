@@ -9,9 +9,11 @@ from training_script import TINY, assert_same_end, load_script, quick_ends, writ
 from twin_checks import check_muon, relative_error, stored_as
 
 from tinygpt import GPT, AdamW, GPTConfig, Muon, accumulate_gradients, checkpoint, kernels
+from tinygpt import functional as F
 from tinygpt.backend import to_numpy
 from tinygpt.kernels import PRECISIONS, precision
 from tinygpt.kernels.launch import FOLDER
+from tinygpt.nn import Parameter
 from tinygpt.optim import JORDAN
 
 CONFIGS = {
@@ -194,6 +196,24 @@ def test_adamw_writes_the_copy_that_products_want(device, dtype):
         expected = 0.999 * w - 0.01 * expected_m / (1.5 * np.sqrt(expected_v) + 1e-8)
         assert relative_error(w2, expected) < 1e-6
         np.testing.assert_array_equal(to_numpy(copy), w2.astype(stored_as(dtype)))
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, Muon])
+def test_options_may_be_any_numbers(device, optimizer):
+    """A kernel takes floats of 32 bits; users give Python's ints and NumPy's numbers, too."""
+    options = {"betas": np.array([0.5, 0.25]), "eps": 1, "lr": np.float32(0.5)}
+    options |= {"momentum": 0} if optimizer is Muon else {}
+    ends = []
+    for array in (np.array, lambda x: device.array(x, "float32")):
+        p = Parameter(array(np.arange(12.0).reshape(3, 4)))
+        trained = optimizer([p, Parameter(array(np.arange(3.0)))], **options)
+        with device.running():
+            trained.grad[...] = array(np.sin(np.arange(15.0)))
+            trained.step()
+            x = F.dropout(F.layer_norm(p, p[0], eps=1), np.float64(0.5), (1,))
+        ends.append([to_numpy(trained.data), to_numpy(x.data)])
+    for a, e in zip(*ends, strict=True):
+        assert relative_error(e, a) < 1e-5
 
 
 def test_muon_is_the_one_of_numpy(device):

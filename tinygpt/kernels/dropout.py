@@ -33,4 +33,4 @@ def random_arguments(p, rng, like):
     """What kernels draw with: the key of Philox, two numbers where `like` is, the threshold below
     which bits drop an element, and the scale of those that stay."""
     words = rng if isinstance(rng, tuple) else (rng,)
-    return sent_key(words, like), np.uint32(round(p * 65536)), 1 / (1 - p)
+    return sent_key(words, like), np.uint32(round(p * 65536)), 1 / (1 - float(p))

@@ -17,7 +17,7 @@ def muon(w, m, g, numbers, momentum, coefficients, norm=None, copy=None):
     """
     n_in, n_out = w.shape
     u = empty(w)
-    _each("running_gradient", w, (u, m, g, norm, momentum))
+    _each("running_gradient", w, (u, m, g, norm, float(momentum)))
     _each("unit", u, (u, square_sum(u)))
     scale = math.sqrt(max(1.0, n_out / n_in))
     arguments = (w, copy, orthogonal(u, coefficients), norm, numbers, scale)

@@ -24,7 +24,7 @@ def layer_norm(x, w, b=None, eps=1e-5):
     y = empty(x, dtype=dtype_for_products(x))
     mean, r_std = empty(x, (N,), "float32"), empty(x, (N,), "float32")
     grid = (ceil(N, WARPS),), (32 * WARPS,)
-    arguments = (y, mean, r_std, x, w, b, eps, N, C)
+    arguments = (y, mean, r_std, x, w, b, float(eps), N, C)
     launch("layer_norm.cu", "layer_norm_forward", x, *grid, arguments, result=y.dtype)
 
     def backward(dy, to_leaf=(False, False, False), carried=None):
@@ -51,7 +51,7 @@ def rms_norm(x, w=None, eps=1e-5):
     x, N = contiguous(x), x.size // C
     y, r_rms = empty(x, dtype=dtype_for_products(x)), empty(x, (N,), "float32")
     grid = (ceil(N, WARPS),), (32 * WARPS,)
-    arguments = (y, r_rms, x, w, eps, N, C)
+    arguments = (y, r_rms, x, w, float(eps), N, C)
     launch("rms_norm.cu", "rms_norm_forward", x, *grid, arguments, result=y.dtype)
 
     def backward(dy, to_leaf=(False, False), carried=None):

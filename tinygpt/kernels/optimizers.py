@@ -13,7 +13,7 @@ def adamw(w, m, v, g, numbers, b1, b2, eps, norm=None, copy=None):
     nothing changes. copy: an array that gets w as the products want it.
     """
     n = w.size
-    arguments = (w, m, v, copy, g, norm, numbers, b1, b2, eps, n)
+    arguments = (w, m, v, copy, g, norm, numbers, float(b1), float(b2), float(eps), n)
     launch("adamw.cu", "adamw", w if copy is None else copy, (ceil(n, 256),), (256,), arguments)
 
 
