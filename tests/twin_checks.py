@@ -172,6 +172,8 @@ CASES = {
         functools.partial(ops.sliding_window_attention, window=9, sinks=2),
         heads(1, 70, 75, 4, 2, 32),
     ),
+    "layer_norm of 6 numbers": (ops.layer_norm, [draw((5, 6)), draw(6), draw(6)]),
+    "combine": (ops.combine, [draw((8, 6)), draw((4, 2)), np.arange(8)[::-1].copy()]),
 }
 LARGE_HEADS = {
     f"{name}, D = {D}": (f, heads(1, 70, 70, 2, 1, D))

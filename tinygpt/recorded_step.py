@@ -31,8 +31,8 @@ class RecordedStep:
     The first call runs all this as it stands, the second records it, others start the recording.
     For a batch of another shape, or in another precision(), it begins anew.
 
-    ids and targets are arrays of the CPU. ValueError for what is wrong in them, and for parameters
-    that are not float32 on a GPU, or an optimizer other than AdamW or Muon.
+    ids and targets are arrays of the CPU. ValueError for what is wrong in them, for parameters that
+    are not float32 on a GPU, an optimizer other than AdamW or Muon, and a mixture of experts.
     """
 
     def __init__(
@@ -49,6 +49,11 @@ class RecordedStep:
                 f"recorded, not {type(optimizer).__name__} over {optimizer.data.dtype} on "
                 f"{device}; leave out --graph, or call accumulate_gradients() and "
                 "optimizer.step() instead"
+            )
+        if model.config.n_expert is not None:
+            raise ValueError(
+                "a step of a mixture of experts cannot be recorded: how many tokens each expert "
+                "gets is another number in each step, for which Python waits; leave out --graph"
             )
         self.model, self.optimizer = model, optimizer
         self.max_norm, self.loss_scale = max_norm, loss_scale
@@ -95,6 +100,11 @@ class RecordedStep:
         for span in self.optimizer.spans:
             span.numbers = feed.room((3,), "float32")
         step = self._step
-        self._result, self._play = kernels.recorded(
-            lambda: np.stack(step(self._ids, self._targets, key, lr_scale)), feed
-        )
+        try:
+            self._result, self._play = kernels.recorded(
+                lambda: np.stack(step(self._ids, self._targets, key, lr_scale)), feed
+            )
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"a step of this model cannot be recorded ({error}); leave out --graph"
+            ) from error

@@ -92,7 +92,7 @@ def _noted(name):
     return method
 
 
-for _name in ("astype", "copy", "reshape"):  # the methods that are no calls of ufuncs
+for _name in ("argmax", "astype", "copy", "repeat", "reshape"):  # methods that call no ufunc
     setattr(GPUArray, _name, _noted(_name))
 
 

@@ -25,12 +25,19 @@ CONFIGS = {  # "as Llama" learns by Muon, the others by AdamW
         "position": "rope", "norm": "rms_norm", "activation": "swiglu", "n_kv_head": 1,
         "bias": False, "tie_weights": False,
     },
+    "without kernels": {
+        "position": "rope", "qk_norm": True, "qk_norm_weight": True, "head_dim": 48,
+        "window": 5, "sinks": 2, "window_layers": (1,), "remat": True, "n_layer": 2, "n_embd": 66,
+    },
 }  # fmt: skip
+
+
+SIZES = {"vocab_size": 61, "block_size": 20, "n_layer": 1, "n_head": 2, "n_embd": 64}
 
 
 def train(name, dtype, recorded, steps):
     """The losses and norms of all steps, and the weights and moments at the end."""
-    model = GPT(GPTConfig(61, 20, n_layer=1, n_head=2, n_embd=64, **CONFIGS[name]), device="cuda")
+    model = GPT(GPTConfig(**{**SIZES, **CONFIGS[name]}), device="cuda")
     optimizer = (Muon if name == "as Llama" else AdamW)(model.parameters(), lr=1e-2)
     scale = LossScale(optimizer.data) if dtype == "float16" else None
     step = RecordedStep(model, optimizer, 0.1, scale)
@@ -78,6 +85,7 @@ def assert_same_bits(cuda, name, dtype, steps=4):
         ("GPT-2", "float32"),
         ("GPT-2", "float16"),
         ("as Llama", "bfloat16"),
+        ("without kernels", "bfloat16"),
         pytest.param("as Llama", "tf32", marks=pytest.mark.slow),
     ],
 )
@@ -129,6 +137,24 @@ def test_only_adamw_and_muon_on_a_gpu(cuda):
         model = GPT(model.config, device="cuda")
         with pytest.raises(ValueError, match="only AdamW or Muon"):
             RecordedStep(model, SGD(model.parameters()), 1.0)
+
+
+def test_what_draws_on_the_cpu_is_not_recorded(cuda):
+    """Dropout inside attention, where attention is left to the op: its mask would stay."""
+    with cuda.running():
+        config = GPTConfig(11, 8, n_layer=1, n_head=1, n_embd=32, window=4, dropout=0.2)
+        model = GPT(config, device="cuda")
+        step, ids = RecordedStep(model, AdamW(model.parameters()), 1.0), np.ones((1, 8), int)
+        step(ids, ids, 0)
+        with pytest.raises(RuntimeError, match=r"cannot be recorded \(.*\); leave out --graph"):
+            step(ids, ids, 1)
+
+
+def test_no_mixture_of_experts(cuda):
+    with cuda.running():
+        model = GPT(GPTConfig(11, 8, n_layer=1, n_head=1, n_embd=32, n_expert=2), device="cuda")
+        with pytest.raises(ValueError, match="mixture of experts cannot be recorded"):
+            RecordedStep(model, AdamW(model.parameters()), 1.0)
 
 
 # ---- planted bugs -------------------------------------------------------------------------------

@@ -30,6 +30,19 @@ def test_twin_gives_what_its_op_gives(device, case, dtype):
         check_twin(device, *CASES[case], dtype, order)
 
 
+def test_a_norm_of_queries_in_16_bits(device):
+    """What is normalised is a product's result, and its weight is not."""
+    x = device.array(np.random.default_rng(0).standard_normal((3, 5, 8)), stored_as("bfloat16"))
+    w = device.array(np.linspace(1, 2, 8), "float32")
+    with device.running():
+        y, backward = kernels.twin(ops.rms_norm, [x])(x, w)
+        dx, dw = backward(y)
+    assert (y.dtype, dx.dtype, dw.dtype) == (x.dtype, x.dtype, "float32")
+    expected, backward = ops.rms_norm(to_numpy(x).astype("f8"), to_numpy(w).astype("f8"))
+    for a, e in zip((y, dx, dw), (expected, *backward(to_numpy(y).astype("f8"))), strict=True):
+        assert relative_error(to_numpy(a).astype("f8"), e) < 1e-2
+
+
 @pytest.mark.parametrize("case", ["gelu_tanh", "linear_cross_entropy", "attention with dropout"])
 def test_float16(device, case):
     for order in device.orders[::3]:

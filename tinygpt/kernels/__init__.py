@@ -17,6 +17,7 @@ from .attention import scaled_dot_product_attention, sliding_window_attention, s
 from .cross_entropy import cross_entropy, linear_cross_entropy
 from .dropout import dropout
 from .embedding import embedding
+from .fallback import combine
 from .graph import Feed, recorded, sent
 from .launch import has_kernels
 from .linear import linear
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 TWINS: dict[Callable, Callable] = {
+    ops.combine: combine,
     ops.cross_entropy: cross_entropy,
     ops.dropout: dropout,
     ops.embedding: embedding,

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import ops
 from .dropout import random_arguments
+from .fallback import by_the_op
 from .launch import address, aligned, ceil, contiguous, empty, launch, shared_memory, stored
 from .precision import for_products
 
@@ -33,7 +34,7 @@ def scaled_dot_product_attention(
     if not (plain and D in HEAD_SIZES and stored(q, k, v) and fits):
         options = {"is_causal": is_causal, "scale": scale}
         options |= {"dropout_p": dropout_p, "rng": rng, "first": first}
-        return _by_the_op(ops.scaled_dot_product_attention, (*given, attn_mask), options)
+        return by_the_op(ops.scaled_dot_product_attention, (*given, attn_mask), options)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     c = scale * math.log2(math.e)  # the kernels work with powers of 2
     random = random_arguments(dropout_p, rng, q) if dropout_p else (*NO_DROPOUT, 1.0)
@@ -103,26 +104,7 @@ def split(x, sizes, axis=-1):
 
 def sliding_window_attention(q, k, v, **options):
     """The op, until it has kernels of its own."""
-    return _by_the_op(ops.sliding_window_attention, (q, k, v), options)
-
-
-def _by_the_op(op, inputs, options):
-    """The op itself, in float32 where arrays have 16 bits: too few for sums, which it would keep in
-    them."""
-    dtypes = [None if x is None else x.dtype for x in inputs]
-    wide = [x.astype("float32") if _is_short(x) else x for x in inputs]
-    y, backward_of_op = op(*wide, **options)
-
-    def backward(dy):
-        gradients = backward_of_op(dy.astype(y.dtype, copy=False))
-        pairs = zip(gradients, dtypes, strict=False)  # inputs that were not given have none
-        return tuple(None if g is None else g.astype(d, copy=False) for g, d in pairs)
-
-    return y.astype(dtypes[0], copy=False), backward
-
-
-def _is_short(x):
-    return x is not None and x.dtype.itemsize == 2
+    return by_the_op(ops.sliding_window_attention, (q, k, v), options)
 
 
 NO_DROPOUT = (None, np.uint32(0))

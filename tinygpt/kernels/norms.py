@@ -8,6 +8,7 @@ to which the kernel adds.
 from __future__ import annotations
 
 from .. import ops
+from .fallback import by_the_op
 from .launch import ceil, contiguous, empty, launch, stored
 from .precision import dtype_for_products
 from .sums import ROWS, sum_parts
@@ -19,7 +20,7 @@ def layer_norm(x, w, b=None, eps=1e-5):
     """The twin of ops.layer_norm. Saves x, w and two numbers per row."""
     C = x.shape[-1]
     if not stored(x, w, b) or C % 4:
-        return ops.layer_norm(x, w, b, eps)
+        return by_the_op(ops.layer_norm, (x, w, b), {"eps": eps})
     x, N = contiguous(x), x.size // C
     y = empty(x, dtype=dtype_for_products(x))
     mean, r_std = empty(x, (N,), "float32"), empty(x, (N,), "float32")
@@ -47,7 +48,7 @@ def rms_norm(x, w=None, eps=1e-5):
     """The twin of ops.rms_norm. Saves x, w and one number per row."""
     C = x.shape[-1]
     if not stored(x, w) or C % 4:
-        return ops.rms_norm(x, w, eps)
+        return by_the_op(ops.rms_norm, (x, w), {"eps": eps})
     x, N = contiguous(x), x.size // C
     y, r_rms = empty(x, dtype=dtype_for_products(x)), empty(x, (N,), "float32")
     grid = (ceil(N, WARPS),), (32 * WARPS,)

@@ -1,0 +1,32 @@
+"""An op as it stands, on a GPU, where it has no kernel, or none for the arrays that came."""
+
+from __future__ import annotations
+
+from .. import ops
+
+
+def by_the_op(op, inputs, options=None):
+    """op(*inputs, **options), in float32 where arrays have 16 bits: too few for sums, which it
+    would keep in them, and einsum takes no bfloat16."""
+    options = options or {}
+    if not any(map(_is_short, inputs)):
+        return op(*inputs, **options)
+    dtypes = [None if x is None else x.dtype for x in inputs]
+    wide = [x.astype("float32") if _is_short(x) else x for x in inputs]
+    y, backward_of_op = op(*wide, **options)
+
+    def backward(dy):
+        gradients = backward_of_op(dy.astype(y.dtype, copy=False))
+        pairs = zip(gradients, dtypes, strict=False)  # inputs that were not given have none
+        return tuple(None if g is None else g.astype(d, copy=False) for g, d in pairs)
+
+    return y.astype(dtypes[0], copy=False), backward
+
+
+def combine(x, gates, order):
+    """The twin of ops.combine."""
+    return by_the_op(ops.combine, (x, gates, order))
+
+
+def _is_short(x):
+    return x is not None and x.dtype.itemsize == 2
