@@ -236,7 +236,7 @@ class AdamW(Optimizer):
 
     def count_step(self, lr_scale: float) -> None:
         super().count_step(lr_scale)
-        for span in self.spans:
+        for span in self.spans if self._has_kernels() else ():
             span.numbers[...] = self._numbers(span, lr_scale)
 
     def _numbers(self, span: Span, lr_scale: float) -> tuple[float, float, float]:

@@ -9,8 +9,8 @@ from .sums import square_sum
 def adamw(w, m, v, g, numbers, b1, b2, eps, norm=None, copy=None):
     """One step of AdamW on flat float32 arrays, in place; cuda/adamw.cu says which.
 
-    numbers (3,): root, step and shrink. norm: a 0-d array; where it is not finite,
-    nothing changes. copy: an array that gets w as the products want it.
+    numbers (3,): root, step and shrink. norm: a 0-d array; where it is not finite, nothing changes.
+    copy: an array that gets w as the products want it.
     """
     n = w.size
     arguments = (w, m, v, copy, g, norm, numbers, float(b1), float(b2), float(eps), n)
