@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -317,4 +318,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RuntimeError as error:  # ml_dtypes is missing
+        sys.exit(f"error: {error}")

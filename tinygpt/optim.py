@@ -236,8 +236,9 @@ class AdamW(Optimizer):
 
     def count_step(self, lr_scale: float) -> None:
         super().count_step(lr_scale)
-        for span in self.spans if self._has_kernels() else ():
-            span.numbers[...] = self._numbers(span, lr_scale)
+        if self._has_kernels():
+            for span in self.spans:
+                span.numbers[...] = self._numbers(span, lr_scale)
 
     def _numbers(self, span: Span, lr_scale: float) -> tuple[float, float, float]:
         """root, step and shrink: what an update needs besides the betas and eps."""
@@ -258,13 +259,13 @@ class AdamW(Optimizer):
 
     def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         (b1, b2), eps = span.group["betas"], span.group["eps"]
-        root, step, shrink = self._numbers(span, lr_scale)
         if self._has_kernels():
             here = slice(span.start, span.stop)
             arrays = (self.data[here], self.exp_avg[here], self.exp_avg_sq[here], self.grad[here])
             numbers = kernels.sent(span.numbers, self.data)
             rest = (numbers, b1, b2, eps, self._norm, self._copy(here))
             return [functools.partial(kernels.adamw, *arrays, *rest)]
+        root, step, shrink = self._numbers(span, lr_scale)
 
         def update(block):
             w, g = self.data[block], self.grad[block]
@@ -317,7 +318,9 @@ class Muon(AdamW):
 
     def _numbers(self, span: Span, lr_scale: float) -> tuple[float, float, float]:
         root, step, shrink = super()._numbers(span, lr_scale)
-        return root, self._lr(span) * lr_scale if span.kind == "matrix" else step, shrink
+        if span.kind == "matrix":
+            step = self._lr(span) * lr_scale
+        return root, step, shrink
 
     def _jobs(self, span: Span, lr_scale: float) -> list[Callable]:
         if span.kind != "matrix":
@@ -329,16 +332,17 @@ class Muon(AdamW):
 
         def update(p, here):
             w, g, m = p.data, p.grad, self.exp_avg[here].reshape(p.shape)
+            n_in, n_out = p.shape
+            scale = math.sqrt(max(1.0, n_out / n_in))
             if on_gpu:
-                rest = (numbers, momentum, JORDAN, self._norm, self._copy(here))
+                rest = (numbers, scale, momentum, JORDAN, self._norm, self._copy(here))
                 kernels.muon(w, m, g, *rest)
                 return
             m *= momentum
             m += g
             direction = orthogonal(g + momentum * m)
-            n_in, n_out = p.shape
             w *= shrink
-            w -= (lr * math.sqrt(max(1.0, n_out / n_in))) * direction
+            w -= (lr * scale) * direction
 
         jobs, at = [], span.start
         for p in span.params:

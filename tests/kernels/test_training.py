@@ -228,7 +228,7 @@ def test_muon_writes_the_copy_that_products_want(device, dtype):
     copy = device.array(np.zeros((20, 30)), stored_as(dtype))
     numbers = device.array(np.array([np.nan, 0.1, 0.9]), "float32")
     with device.running():
-        kernels.muon(w, m, g, numbers, 0.9, JORDAN, copy=copy)
+        kernels.muon(w, m, g, numbers, 1.0, 0.9, JORDAN, copy=copy)
     np.testing.assert_array_equal(to_numpy(copy), to_numpy(w).astype(stored_as(dtype)))
 
 
@@ -237,7 +237,9 @@ def test_a_bad_norm_changes_nothing_in_muon(device, bad):
     w, m, g, copy = (device.array(np.eye(8), "float32") for _ in range(4))
     numbers = device.array(np.full(3, 0.5), "float32")
     with device.running():
-        kernels.muon(w, m, g, numbers, 0.9, JORDAN, device.array(np.array(bad), "float32"), copy)
+        kernels.muon(
+            w, m, g, numbers, 1.0, 0.9, JORDAN, device.array(np.array(bad), "float32"), copy
+        )
     for x in (w, m, copy):
         np.testing.assert_array_equal(to_numpy(x), np.eye(8))
 

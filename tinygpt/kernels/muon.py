@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 from .gemm import gemm, product
 from .launch import ceil, empty, launch
 from .sums import square_sum
 
 
-def muon(w, m, g, numbers, momentum, coefficients, norm=None, copy=None):
+def muon(w, m, g, numbers, scale, momentum, coefficients, norm=None, copy=None):
     """One step of Muon on a float32 matrix w (n_in, n_out), in place; cuda/muon.cu says which.
 
-    m, g: arrays like w. numbers (3,): the last two are lr and shrink. coefficients: a, b and c.
-    norm and copy are those of adamw().
+    m, g: arrays like w. numbers (3,): the last two are lr and shrink. scale: of lr, for a matrix of
+    this shape. coefficients: a, b and c. norm and copy are those of adamw().
     """
-    n_in, n_out = w.shape
     u = empty(w)
     _each("running_gradient", w, (u, m, g, norm, float(momentum)))
     _each("unit", u, (u, square_sum(u)))
-    scale = math.sqrt(max(1.0, n_out / n_in))
     arguments = (w, copy, orthogonal(u, coefficients), norm, numbers, scale)
     _each("muon", w if copy is None else copy, arguments)
 

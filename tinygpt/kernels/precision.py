@@ -41,8 +41,9 @@ def precision(name: str) -> Iterator[None]:
     products stay in float32, in Muon. "float32" is the default. On a CPU nothing changes.
     ValueError for any other name.
 
-    Around a training loop it lets AdamW keep a rounded copy of the weights. So inside of it, change
-    weights by optimizers only; to write into them otherwise, leave it, and enter it again.
+    Around a training loop it lets AdamW and Muon keep a rounded copy of the weights. So inside of
+    it, change weights by optimizers only; to write into them otherwise, leave it, and enter it
+    again.
     """
     if name not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, not {name!r}")
