@@ -23,7 +23,7 @@ def cross_entropy(logits, targets, ignore_index=-1):
     e = rows - rows.max(axis=-1, keepdims=True)
     z_target = e[at]
     np.exp(e, out=e)
-    total = e @ np.ones(V, e.dtype, like=e)  # (N,)
+    total = e @ np.ones_like(e, shape=V)  # (N,)
     loss = ((np.log(total) - z_target) * counted).sum() / n
 
     def backward(dloss):

@@ -16,7 +16,7 @@ def layer_norm(x, w, b=None, eps=1e-5):
     """
     shape, C = x.shape, x.shape[-1]
     rows = x.reshape(-1, C)  # (N, C)
-    average = np.full(C, 1 / C, x.dtype, like=x)
+    average = np.full_like(x, 1 / C, shape=C)
     x_hat = rows - (rows @ average)[:, None]
     r_std = 1 / np.sqrt(np.einsum("nc,nc->n", x_hat, x_hat) / C + eps)[:, None]  # (N, 1)
     x_hat *= r_std
@@ -26,7 +26,7 @@ def layer_norm(x, w, b=None, eps=1e-5):
 
     def backward(dy):
         dy = dy.reshape(-1, C)
-        ones = np.ones(len(dy), dy.dtype, like=dy)
+        ones = np.ones_like(dy, shape=len(dy))
         dx = dy * x_hat  # for now: y = w * x_hat + b
         dw = ones @ dx
         db = None if b is None else ones @ dy

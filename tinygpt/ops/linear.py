@@ -24,7 +24,7 @@ def linear(x, w, b=None):
         dx = (dy @ w.T).reshape(x.shape) if needs[0] else None
         dw = rows.T @ dy if needs[1] else None
         # A sum over rows is a product with ones, and BLAS is faster at it than np.sum.
-        db = None if b is None else np.ones(len(dy), dy.dtype, like=dy) @ dy
+        db = None if b is None else np.ones_like(dy, shape=len(dy)) @ dy
         return dx, dw, db
 
     return y.reshape(*x.shape[:-1], w.shape[1]), backward

@@ -30,7 +30,7 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
     e -= e.max(axis=-1, keepdims=True)
     z_target = e[at]
     np.exp(e, out=e)
-    total = e @ np.ones(V, e.dtype, like=e)  # (N,)
+    total = e @ np.ones_like(e, shape=V)  # (N,)
     loss = ((np.log(total) - z_target) * counted).sum() / n
     e[at] -= total  # e - t one_hot
 

@@ -26,6 +26,6 @@ def rms_norm(x, w=None, eps=1e-5):
         if w is None:
             return dx, None
         dyx = np.multiply(dy, x_hat, out=dx_hat).reshape(-1, C)
-        return dx, np.ones(len(dyx), dy.dtype, like=dy) @ dyx
+        return dx, np.ones_like(dyx, shape=len(dyx)) @ dyx
 
     return y, backward

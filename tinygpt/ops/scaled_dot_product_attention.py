@@ -35,7 +35,7 @@ def scaled_dot_product_attention(
     R, offset = H // G, S - T  # query 0 stands where key `offset` stands
     scale = 1 / math.sqrt(D) if scale is None else scale
     lowest = float(np.finfo(q.dtype).min)
-    ones = np.ones((S, 1), q.dtype, like=q)
+    ones = np.ones_like(q, shape=(S, 1))
 
     # Query heads that share keys are grouped: in a product they are only more rows, R * n of them.
     y = np.empty_like(q, shape=(B, H, T, E))
