@@ -35,7 +35,10 @@ def gemm(a: Any, b: Any, out: Any, beta: float = 0.0) -> Any:
     a and b share a dtype; out may be float32 where they have 16 bits, and adds up gradients with
     beta = 1.
     """
-    GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta)
+    if a.size and b.size:
+        GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta)
+    elif beta == 0:  # nothing is added up, and cuBLAS refuses arrays without an address
+        out[...] = 0
     return out
 
 
