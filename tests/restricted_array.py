@@ -3,11 +3,12 @@
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-# Functions that CuPy has too, with the same arguments. Add to them what CuPy's documentation lists.
+# Functions that CuPy has too, with the same arguments. Add to them what CuPy's documentation lists,
+# but for eye, full and ones: NumPy hands them a device, which CuPy's refuse.
 FUNCTIONS = [
     "arange", "asarray", "bincount", "broadcast_to", "clip", "concatenate", "cumsum", "einsum",
-    "empty", "empty_like", "expand_dims", "eye", "full", "full_like", "max", "mean", "min",
-    "moveaxis", "ndim", "ones", "ones_like", "prod", "repeat", "reshape", "shape", "size", "sort",
+    "empty", "empty_like", "expand_dims", "full_like", "identity", "max", "mean", "min",
+    "moveaxis", "ndim", "ones_like", "prod", "repeat", "reshape", "shape", "size", "sort",
     "squeeze", "stack", "sum", "swapaxes", "take_along_axis", "transpose", "tri", "tril",
     "triu", "unique", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -155,6 +155,8 @@ CASES = {
     "linear": (ops.linear, [draw((3, 5, 8)), draw((8, 7)), draw(7)]),
     "linear, many rows": (ops.linear, [draw((300, 8)), draw((8, 36)), draw(36)]),
     "linear without bias": (ops.linear, [draw((1, 8)), draw((8, 1)), None]),
+    "matmul": (ops.matmul, [draw((3, 5, 8)), draw((8, 7))]),
+    "matmul, transposed": (ops.matmul, [draw((5, 8)), draw((7, 8)).T]),
     "linear_cross_entropy": (
         ops.linear_cross_entropy,
         [draw((3, 5, 8)), draw((1100, 8)), some_ignored(ids(1100, 3, 5))],

@@ -368,7 +368,7 @@ def orthogonal(u: Any) -> Any:
         return orthogonal(u.T).T
     a, b, c = JORDAN
     x = u / (np.sqrt((u * u).sum()) + 1e-7)  # now every singular value is at most 1
-    one = np.eye(len(x), dtype=x.dtype, like=x)
+    one = np.identity(len(x), x.dtype, like=x)
 
     def round_of(g):
         return a * one + (b * one + c * g) @ g

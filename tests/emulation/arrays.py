@@ -31,6 +31,8 @@ class GPUArray(np.ndarray):
         return y
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        if ufunc in PRODUCTS:
+            self._not_recorded(ufunc)
         if out is not None:
             options["out"] = tuple(as_numpy(x) for x in out)
 
@@ -43,6 +45,10 @@ class GPUArray(np.ndarray):
     def __array_function__(self, function, types, args, options):
         if function in WAITING:
             self._wait(function.__name__)
+        if function in PRODUCTS:
+            self._not_recorded(function)
+        if function in (np.eye, np.full, np.ones):
+            raise TypeError(f"NumPy hands {function.__name__}() a device, which CuPy's refuses")
 
         def compute():
             y = super(GPUArray, self).__array_function__(function, types, args, options)
@@ -65,6 +71,10 @@ class GPUArray(np.ndarray):
         """As a NumPy array of the CPU, CuPy's way."""
         self._wait("get")
         return np.array(self, copy=True, subok=False)
+
+    def _not_recorded(self, function):
+        if self.recording is not None and not self.recording.inside:
+            raise RuntimeError(f"CuPy refuses {function.__name__} while it records")
 
     def _wait(self, what):
         if not GPUArray.may_wait:
@@ -107,6 +117,7 @@ def _waiting(name):
 for _name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__"):
     setattr(GPUArray, _name, _waiting(_name))
 
+PRODUCTS = {np.matmul, np.vecdot, np.dot, np.inner, np.tensordot, np.einsum}  # by cuBLAS
 # Functions of which the result's shape depends on numbers, or which give a number to Python.
 WAITING = {np.nonzero, np.unique, np.argwhere, np.flatnonzero, np.array_equal, np.allclose}
 

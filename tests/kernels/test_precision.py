@@ -84,6 +84,7 @@ def test_the_optimizer_keeps_a_rounded_copy(cuda, name, optimizer):
             taken = for_products(p.data)
             assert address(copy) <= address(taken) < address(copy) + copy.nbytes
             np.testing.assert_array_equal(to_numpy(taken), to_numpy(p.data).astype(dtype))
+            assert address(for_products(p.data.T)) == address(taken)
         assert (to_numpy(trained.data) != before).mean() > 0.5
     assert copy_for_products(trained.data) is None
 

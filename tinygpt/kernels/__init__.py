@@ -20,7 +20,7 @@ from .embedding import embedding
 from .fallback import combine
 from .graph import Feed, recorded, sent
 from .launch import has_kernels
-from .linear import linear
+from .linear import linear, matmul
 from .loss_scale import LossScale
 from .muon import muon
 from .norms import layer_norm, rms_norm
@@ -57,6 +57,7 @@ TWINS: dict[Callable, Callable] = {
     ops.layer_norm: layer_norm,
     ops.linear: linear,
     ops.linear_cross_entropy: linear_cross_entropy,
+    ops.matmul: matmul,
     ops.relu: relu,
     ops.relu2: relu2,
     ops.rms_norm: rms_norm,

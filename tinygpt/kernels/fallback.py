@@ -9,10 +9,10 @@ def by_the_op(op, inputs, options=None):
     """op(*inputs, **options), in float32 where arrays have 16 bits: too few for sums, which it
     would keep in them, and einsum takes no bfloat16."""
     options = options or {}
-    if not any(map(_is_short, inputs)):
+    if not any(map(is_short, inputs)):
         return op(*inputs, **options)
     dtypes = [None if x is None else x.dtype for x in inputs]
-    wide = [x.astype("float32") if _is_short(x) else x for x in inputs]
+    wide = [x.astype("float32") if is_short(x) else x for x in inputs]
     y, backward_of_op = op(*wide, **options)
 
     def backward(dy):
@@ -28,5 +28,6 @@ def combine(x, gates, order):
     return by_the_op(ops.combine, (x, gates, order))
 
 
-def _is_short(x):
+def is_short(x):
+    """Whether x, which may be None, has 16 bits."""
     return x is not None and x.dtype.itemsize == 2

@@ -8,7 +8,7 @@ to which the kernel adds.
 from __future__ import annotations
 
 from .. import ops
-from .fallback import by_the_op
+from .fallback import by_the_op, is_short
 from .launch import ceil, contiguous, empty, launch, stored
 from .precision import dtype_for_products
 from .sums import ROWS, sum_parts
@@ -47,8 +47,9 @@ def layer_norm(x, w, b=None, eps=1e-5):
 def rms_norm(x, w=None, eps=1e-5):
     """The twin of ops.rms_norm. Saves x, w and one number per row."""
     C = x.shape[-1]
-    if not stored(x, w) or C % 4:
-        return by_the_op(ops.rms_norm, (x, w), {"eps": eps})
+    if not stored(x, w) or C % 4:  # queries in 16 bits, with weights in float32, are widened first
+        op = ops.rms_norm if C % 4 or not is_short(x) else rms_norm
+        return by_the_op(op, (x, w), {"eps": eps})
     x, N = contiguous(x), x.size // C
     y, r_rms = empty(x, dtype=dtype_for_products(x)), empty(x, (N,), "float32")
     grid = (ceil(N, WARPS),), (32 * WARPS,)

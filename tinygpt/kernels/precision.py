@@ -61,6 +61,8 @@ def for_products(x: Any) -> Any:
     dtype = dtype_for_products(x)
     if dtype == x.dtype:
         return x
+    if x.flags.f_contiguous and not x.flags.c_contiguous:  # transposed, and its copy will be, too
+        return for_products(x.T).T
     for weights, copy in now.copies:
         start = (address(x) - address(weights)) // 4
         if 0 <= start < weights.size and x.flags.c_contiguous:
