@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from emulation import GPUArray
 from twin_checks import relative_error, stored_as
 
 from tinygpt.backend import to_numpy
+from tinygpt.kernels import cublas_lt
 from tinygpt.kernels import gemm as module
 from tinygpt.kernels.gemm import gemm, gemm_arguments
 
@@ -66,6 +68,31 @@ def test_gradients_of_bfloat16_add_up_in_float32(device):
     assert relative_error(added, to_numpy(a).T.astype("f8") @ to_numpy(b).astype("f8")) < 1e-4
 
 
+@pytest.mark.parametrize("sizes", [*SIZES, (70, 48, 64), (0, 4, 7), (5, 0, 7)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_bias_is_added(device, sizes, dtype):
+    """Also to a product of nothing; and a bias that lies apart, or is of another dtype."""
+    M, K, N = sizes
+    a, b = matrix(device, (M, K), False, dtype), matrix(device, (K, N), True, dtype)
+    numbers = np.random.default_rng(0).standard_normal(2 * N)
+    for bias in (numbers[:N].astype("float32"), numbers.astype(stored_as(dtype))[::2]):
+        out = device.array(np.full((M, N), np.nan), stored_as(dtype))
+        with device.running():
+            whole = device.array(np.repeat(bias, 2))
+            assert gemm(a, b, out, bias=whole[::2]) is out
+        expected = to_numpy(a).astype("f8") @ to_numpy(b).astype("f8") + bias.astype("f8")
+        assert relative_error(to_numpy(out), expected) < (1e-6 if dtype == "float32" else 1e-2)
+
+
+def test_a_product_of_nothing_is_zero(device):
+    a, b = matrix(device, (5, 0), False), matrix(device, (0, 7), False)
+    for beta, expected in ((0.0, 0), (1.0, 3)):
+        out = device.array(np.full((5, 7), 3.0), "float32")
+        with device.running():
+            gemm(a, b, out, beta)
+        assert (to_numpy(out) == expected).all()
+
+
 def test_what_cublas_is_told(monkeypatch):
     told = []
 
@@ -93,6 +120,73 @@ def test_what_cublas_is_told(monkeypatch):
     assert GPUArray not in module.GEMMS
 
 
+class CublasLt:
+    """Notes what it is told, and knows an algorithm or none."""
+
+    def __init__(self, knows=True):
+        self.told, self.knows = [], knows
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.told.append((name.removeprefix("cublasLt"), *map(plain_number, arguments)))
+            if name.endswith("Heuristic") and self.knows:
+                arguments[-1]._obj.value = 1
+            return 0
+
+        return call
+
+
+def plain_number(argument):
+    """What stands behind ctypes."""
+    argument = getattr(argument, "_obj", argument)
+    return getattr(argument, "value", argument)
+
+
+def with_bias(monkeypatch, library):
+    """out = a b^T + bias, as cuBLASLt is told it."""
+    monkeypatch.setattr(cublas_lt, "_library", lambda: library)
+    a, b, out, bias = (
+        np.zeros(shape, stored_as("bfloat16")) for shape in [(5, 4), (7, 4), (5, 7), 7]
+    )
+    handle = ctypes.c_void_p(8)
+    handle.workspace = SimpleNamespace(ptr=1 << 20, size=99)
+    g = gemm_arguments(a, b.T, out)
+    cublas_lt._plan.cache_clear()
+    return g, bias, cublas_lt.add_bias(g, bias, module.COMPUTE_32F, module.TYPES, handle, 12)
+
+
+def test_what_cublas_lt_is_told(monkeypatch):
+    library = CublasLt()
+    g, bias, done = with_bias(monkeypatch, library)
+    assert done
+    told = dict.fromkeys(name for name, *_ in library.told)
+    assert list(told) == [
+        "MatmulDescCreate", "MatmulDescSetAttribute", "MatrixLayoutCreate",
+        "MatmulPreferenceCreate", "MatmulPreferenceSetAttribute", "MatmulAlgoGetHeuristic",
+        "Matmul",
+    ]  # fmt: skip
+    layouts = [rest[1:] for name, *rest in library.told if name == "MatrixLayoutCreate"]
+    assert layouts == [[14, 4, 7, 4], [14, 4, 5, 4], [14, 7, 5, 7]]  # type, rows, columns, step
+    attributes = [rest[1:3] for name, *rest in library.told if name == "MatmulDescSetAttribute"]
+    assert attributes == [[3, 1], [4, 0], [7, 4], [8, bias.ctypes.data]]  # b transposed, a not
+    wishes = [rest[1:] for name, *rest in library.told if name == "MatmulPreferenceSetAttribute"]
+    assert [(which, size) for which, _, size in wishes] == [(1, 8), *((n, 4) for n in (5, 6, 7, 8))]
+    for (_, bytes_, _), x in zip(wishes[1:], (g.first, g.second, g.out, g.out), strict=True):
+        assert x.ctypes.data % bytes_ == 0
+        assert bytes_ == 256 or x.ctypes.data % (2 * bytes_)
+    _, _, _, *rest = library.told[-1]
+    assert [rest[i] for i in (0, 1, 3, 5, 6, 8)] == [
+        1, g.first.ctypes.data, g.second.ctypes.data, 0, g.out.ctypes.data, g.out.ctypes.data
+    ]  # fmt: skip
+    assert rest[-3:] == [1 << 20, 99, 12]
+
+
+def test_cublas_lt_may_know_no_way(monkeypatch):
+    library = CublasLt(knows=False)
+    assert with_bias(monkeypatch, library)[-1] is False
+    assert "Matmul" not in {name for name, *_ in library.told}
+
+
 def test_cublas_takes_what_it_is_told():
     """The library itself, which needs no GPU to see that it has been given none."""
     reason = "asks cuBLAS, which is not installed: cuda-pathfinder and nvidia-cublas"
@@ -110,3 +204,34 @@ def test_cublas_takes_what_it_is_told():
     assert status == not_initialized
     with pytest.raises(RuntimeError, match="status 1"):
         module._check(status)
+
+
+def test_cublas_lt_takes_what_it_is_told(monkeypatch):
+    """The library itself: what is set can be read again, and only a GPU is missing."""
+    reason = "asks cuBLASLt, which is not installed: cuda-pathfinder and nvidia-cublas"
+    pathfinder = pytest.importorskip("cuda.pathfinder", reason=reason)
+    try:
+        library = cublas_lt._library()
+    except pathfinder.DynamicLibNotFoundError:
+        pytest.skip(reason)
+    kept = []
+
+    class Library:
+        def __getattr__(self, name):
+            def call(*arguments):
+                kept.append((name, arguments))
+                if name.endswith("Heuristic"):
+                    arguments = (None, *arguments[1:])
+                return getattr(library, name)(*arguments)
+
+            return call
+
+    with pytest.raises(RuntimeError, match="status 1"):  # not initialized
+        with_bias(monkeypatch, Library())
+    for name, arguments in kept:
+        if name.endswith("SetAttribute"):
+            read, size = type(arguments[2]._obj)(), ctypes.c_size_t()
+            get = getattr(library, name.replace("Set", "Get"))
+            status = get(*arguments[:2], ctypes.byref(read), arguments[3], ctypes.byref(size))
+            assert (status, read.value) == (0, arguments[2]._obj.value)
+            assert size.value == arguments[3].value

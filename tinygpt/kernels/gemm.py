@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import cupy
+from .cublas_lt import add_bias
 from .launch import contiguous, empty
 from .precision import tf32
 
@@ -19,9 +20,9 @@ TYPES = {"f": 0, "e": 2, "E": 14}
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
 
 
-def product(a: Any, b: Any, dtype: Any) -> Any:
-    """a @ b in `dtype`.     a (M, K), b (K, N), either of them perhaps transposed -> (M, N)."""
-    return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype))
+def product(a: Any, b: Any, dtype: Any, bias: Any = None) -> Any:
+    """a @ b + bias in `dtype`.     a (M, K), b (K, N), perhaps transposed, bias (N,) -> (M, N)."""
+    return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype), bias=bias)
 
 
 def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool) -> Any:
@@ -29,16 +30,19 @@ def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool) -> Any:
     return functools.partial(gemm, a, b, beta=1.0) if to_leaf else product(a, b, dtype)
 
 
-def gemm(a: Any, b: Any, out: Any, beta: float = 0.0) -> Any:
-    """out = a @ b + beta out.     a (M, K), b (K, N), out (M, N). Returns out.
+def gemm(a: Any, b: Any, out: Any, beta: float = 0.0, bias: Any = None) -> Any:
+    """out = a @ b + beta out, or a @ b + bias.     a (M, K), b (K, N), out (M, N), bias (N,).
 
-    a and b share a dtype; out may be float32 where they have 16 bits, and adds up gradients with
-    beta = 1.
+    Returns out. a and b share a dtype; out may be float32 where they have 16 bits, and adds up
+    gradients with beta = 1.
     """
+    assert bias is None or beta == 0
+    if bias is not None:
+        bias = contiguous(bias.astype(out.dtype, copy=False))
     if a.size and b.size:
-        GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta)
+        GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta, bias)
     elif beta == 0:  # nothing is added up, and cuBLAS refuses arrays without an address
-        out[...] = 0
+        out[...] = 0 if bias is None else bias
     return out
 
 
@@ -142,15 +146,23 @@ def _handle(device: int, stream: int) -> ctypes.c_void_p:
     return handle
 
 
-def _on_cublas(g: Gemm, beta: float) -> None:
+def _on_cublas(g: Gemm, beta: float, bias: Any) -> None:
     rounds = tf32() and g.first.dtype == np.float32
+    compute = COMPUTE_32F_FAST_TF32 if rounds else COMPUTE_32F
+    handle = cublas_handle()
+    if bias is not None:
+        stream = _cuda().get_current_stream().ptr
+        if add_bias(g, bias, compute, TYPES, handle, stream):
+            return
     status = _cublas().cublasGemmEx(
-        cublas_handle(), g.transpose_first, g.transpose_second, g.m, g.n, g.k,
+        handle, g.transpose_first, g.transpose_second, g.m, g.n, g.k,
         ctypes.byref(ctypes.c_float(1)),
         g.first.data.ptr, TYPES[g.first.dtype.char], g.first_step,
         g.second.data.ptr, TYPES[g.second.dtype.char], g.second_step,
         ctypes.byref(ctypes.c_float(beta)),
         g.out.data.ptr, TYPES[g.out.dtype.char], g.out_step,
-        COMPUTE_32F_FAST_TF32 if rounds else COMPUTE_32F, DEFAULT_ALGORITHM,
+        compute, DEFAULT_ALGORITHM,
     )  # fmt: skip
     _check(status)
+    if bias is not None:
+        g.out[...] += bias

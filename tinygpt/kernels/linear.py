@@ -15,10 +15,8 @@ def linear(x, w, b=None):
     """The twin of ops.linear. Saves x and w, as products take them; y is of that dtype."""
     if not _multiplied(x, w):
         return ops.linear(x, w, b)
-    y, backward_of_product = _product(x, w, dtype_for_products(x))
-    if b is not None:
-        y += for_products(b).astype(y.dtype, copy=False)
-    dtype = y.dtype
+    dtype = dtype_for_products(x)
+    y, backward_of_product = _product(x, w, dtype, None if b is None else for_products(b))
 
     def backward(dy, needs=(True, True, True), to_leaf=(False, False, False)):
         dy = dy.astype(dtype, copy=False)
@@ -42,11 +40,11 @@ def _multiplied(x, w):
     return stored(x) and stored(w) and dtype_for_products(x) == dtype_for_products(w)
 
 
-def _product(x, w, dtype):
-    """x (..., K) @ w (K, N) in `dtype`, and its backward."""
+def _product(x, w, dtype, b=None):
+    """x (..., K) @ w (K, N) + b (N,) in `dtype`, and the backward of the product."""
     shape, dtypes = x.shape, (x.dtype, w.dtype)
     rows, w = for_products(x.reshape(-1, shape[-1])), for_products(w)
-    y = product(rows, w, dtype)  # (R, N)
+    y = product(rows, w, dtype, b)  # (R, N)
 
     def backward(dy, needs=(True, True), to_leaf=(False, False)):
         dy = dy.reshape(-1, dy.shape[-1]).astype(rows.dtype, copy=False)
