@@ -94,7 +94,7 @@ class Notes:
 
 
 # Arguments of a kernel that pass through memory once more than the others, being changed in place.
-AGAIN = {"adamw": (0, 1, 2), "clip": (0,), "cross_entropy": (0,), "muon": (0,)}
+AGAIN = {"adamw": (0, 1, 2), "clip": (0,), "muon": (0,)}
 
 
 class Array(np.ndarray):
@@ -257,7 +257,10 @@ def torch_launches() -> Any:
             name = op.name().removeprefix("aten::").partition(".")[0]
             view = any(r.alias_info and not r.alias_info.is_write for r in op._schema.returns)
             if tensors(y) and not view and name not in ("detach", "_unsafe_view"):
-                self.launches.append(self.launch(name, tensors((arguments, options)), tensors(y)))
+                inputs = tensors((arguments, options))
+                self.launches.append(self.launch(name, inputs, tensors(y)))
+                if name == "native_layer_norm_backward":  # CUDA reads dy and x again, for dw and db
+                    self.launches.append(Launch(name, sum(t.nbytes for t in inputs[:2])))
             return y
 
         def launch(self, name, inputs, results):

@@ -131,13 +131,15 @@ BUGS = [
     ("embedding", "embedding_backward_join(", "if (sorted[first] == id && chunk > 0 && "
      "sorted[first - 1] == id) return;", ";", one_id),
     # cross-entropy
-    ("cross_entropy", "void cross_entropy(", SYNC, ";", case("linear_cross_entropy")),
+    ("cross_entropy", "\ncross_entropy(", SYNC, ";", case("linear_cross_entropy")),
     ("cross_entropy", "Softmax join", "largest == -INFINITY", "false", case("cross_entropy")),
-    ("cross_entropy", "void cross_entropy(", "j == target", "false", case("cross_entropy")),
-    ("cross_entropy", "void cross_entropy(", "target == ignore_index", "false",
+    ("cross_entropy", "\ncross_entropy(", "j + i == target", "false", case("cross_entropy")),
+    ("cross_entropy", "\ncross_entropy(", "target == ignore_index", "false",
      case("cross_entropy, none counted")),
-    ("cross_entropy", "void mean_loss(", SYNC, ";", case("linear_cross_entropy")),
-    ("cross_entropy", "void mean_loss(", "targets[i] != ignore_index", "1",
+    ("cross_entropy", "void get4(", "even && j + 4 <= V", "even", case("linear_cross_entropy")),
+    ("cross_entropy", "void put4(", "j + i < V", "true", case("cross_entropy")),
+    ("cross_entropy", "\nmean_loss(", SYNC, ";", case("linear_cross_entropy")),
+    ("cross_entropy", "\nmean_loss(", "targets[i] != ignore_index", "1",
      case("linear_cross_entropy")),
     # dropout
     ("dropout", "void dropout(", "at >= 0", "true", case("dropout")),

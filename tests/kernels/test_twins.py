@@ -1,6 +1,7 @@
 """Every twin against its op in float64, forward and backward, with threads in several orders."""
 
 import functools
+import importlib
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_a_norm_of_queries_in_16_bits(device):
 def test_float16(device, case):
     for order in device.orders[::3]:
         check_twin(device, *CASES[case], "float16", order)
+
+
+@both_dtypes
+@pytest.mark.parametrize("case", ["cross_entropy", "linear_cross_entropy"])
+def test_logits_that_do_not_fit_shared_memory(device, monkeypatch, case, dtype):
+    module = importlib.import_module("tinygpt.kernels.cross_entropy")
+    monkeypatch.setattr(module, "shared_memory", lambda like: 0)
+    for order in device.orders[::3]:
+        check_twin(device, *CASES[case], dtype, order)
 
 
 @both_dtypes

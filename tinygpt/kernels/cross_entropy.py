@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import ops
 from .gemm import gemm, product
-from .launch import ceil, contiguous, empty, launch, stored
+from .launch import ceil, contiguous, empty, launch, shared_memory, stored
 from .precision import for_products
 
 
@@ -55,9 +55,12 @@ def _cross_entropy(dlogits, logits, targets, ignore_index):
     targets = contiguous(targets)
     losses = empty(logits, (targets.size,), "float32")
     mean = empty(logits, (2,), "float32")
+    row = V * logits.itemsize
+    keeps = row <= shared_memory(logits) // 2  # so that a processor has two blocks at a time
     launch(
         "cross_entropy.cu", "cross_entropy", logits, (targets.size,), (32 if V <= 1024 else 1024,),
-        (dlogits, losses, logits, targets, np.int64(ignore_index), V, step),
+        (dlogits, losses, logits, targets, np.int64(ignore_index), V, step, int(keeps)),
+        shared=row if keeps else 0,
     )  # fmt: skip
     arguments = (mean, losses, targets, np.int64(ignore_index), targets.size)
     launch("cross_entropy.cu", "mean_loss", logits, (1,), (1024,), arguments)
