@@ -138,7 +138,8 @@ dropping = functools.partial(attention, dropout_p=0.3, rng=(3, 1, 4))
 # Sizes that are no multiples of a tile, of a warp, of the 256 rows or 128 ids of a block.
 CASES = {
     "layer_norm": (ops.layer_norm, [draw((3, 7, 100)), draw(100), draw(100)]),
-    "layer_norm, more rows": (ops.layer_norm, [draw((300, 36)), draw(36), None]),
+    "layer_norm, more rows": (ops.layer_norm, [draw((1100, 36)), draw(36), None]),
+    "layer_norm, wide": (ops.layer_norm, [draw((35, 2052)), draw(2052), draw(2052)]),
     "rms_norm": (ops.rms_norm, [draw((300, 36)), draw(36)]),
     "rms_norm without weight": (functools.partial(ops.rms_norm, eps=0.1), [draw((3, 132)), None]),
     "gelu": (ops.gelu, [draw((3, 343))]),

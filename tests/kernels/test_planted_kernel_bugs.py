@@ -49,7 +49,7 @@ def square_sum(device, order):
 SYNC = "__syncthreads();"
 FORWARD, DELTA = "attention_forward(", "attention_backward_delta("
 KEYS, QUERIES = "attention_backward_kv(", "attention_backward_q("
-WEIGHT = "layer_norm_backward_weight("
+BACK = "layer_norm_backward("
 causal, dropped = case("attention"), case("attention with dropout")
 few, many = case("attention, few keys"), case("attention, many keys")
 tensor_cores = case("attention", "bfloat16")
@@ -104,21 +104,25 @@ BUGS = [
     ("attention", "product_nn<COLUMNS>(dq_rows", "(size_t)b * T * step", "(size_t)b * T * H * D",
      causal),
     # norms
-    ("layer_norm", WEIGHT, SYNC, ";", case("layer_norm, more rows")),
-    ("layer_norm", WEIGHT, "min(first + ROWS, N)", "min(first + ROWS, N) + 1",
-     case("layer_norm, more rows")),
+    ("layer_norm", BACK, SYNC, ";", case("layer_norm, more rows")),
+    ("layer_norm", BACK, "min(first + ROWS, N)", "first + ROWS", case("layer_norm, more rows")),
+    ("layer_norm", BACK, "store4(db + c, zeros);", ";", case("layer_norm")),
+    ("layer_norm", BACK, "sums[2 * i * C + c]", "sums[c]", case("layer_norm")),
     ("layer_norm", "layer_norm_forward(", "if (row >= N) return;", ";", case("layer_norm")),
     ("layer_norm", "layer_norm_forward(", "c < C", "c < C - 4", case("layer_norm")),
     ("layer_norm", "layer_norm_backward(", "dx_hat - average", "dx_hat", case("layer_norm")),
     ("layer_norm", "float warp_sum", "o > 0", "o > 1", case("layer_norm")),
-    ("rms_norm", "rms_norm_backward_weight(", SYNC, ";", case("rms_norm")),
-    ("rms_norm", "rms_norm_backward(", "v[i] * r * along", "v[i] * along", case("rms_norm")),
+    ("rms_norm", "rms_norm_backward(", SYNC, ";", case("rms_norm")),
+    ("rms_norm", "rms_norm_backward(", "row += warps", "row += warps + 1", case("rms_norm")),
+    ("rms_norm", "rms_norm_backward(", "x_hat * along", "along", case("rms_norm")),
     # what is there already, and is added to
-    ("layer_norm", "layer_norm_backward(", "carried + (size_t)row * C + c", "carried + c",
+    ("layer_norm", "layer_norm_backward(", "carried + at + c", "carried + c",
      sums("layer_norm")),
-    ("rms_norm", "rms_norm_backward(", "if (carried) add4(g, carried + (size_t)row * C + c);", ";",
+    ("rms_norm", "rms_norm_backward(", "if (carried) add4(g, carried + at + c);", ";",
      sums("rms_norm")),
-    ("sums", "sum_parts(", "old ? to_float(y[c]) + sum : sum", "sum", sums("linear")),
+    ("sums", "sum_parts(", "old ? to_float(y[c]) : 0", "sum", sums("linear")),
+    ("sums", "sum_parts(", SYNC, ";", case("layer_norm, more rows")),
+    ("sums", "sum_parts(", "p += rows", "p = P", case("layer_norm, more rows")),
     ("sums", "sum_parts(", "(size_t)p * step", "(size_t)p * C", case("layer_norm, more rows")),
     ("embedding", "DEVICE void add(", "to_float(*p) + x", "x", sums("embedding of one id")),
     # activations: the tail
@@ -158,7 +162,7 @@ BUGS = [
     ("sums", "column_sums(", "min(first + ROWS, N)", "min(first + ROWS, N) + 1",
      case("linear, many rows")),
     ("sums", "square_sums(", SYNC, ";", square_sum),
-    ("sums", "sum_parts(", "if (c >= C) return;", ";", square_sum),
+    ("sums", "sum_parts(", "row == 0 && c < C", "row == 0", square_sum),
 ]  # fmt: skip
 
 FILES = {file for file, *_ in BUGS}

@@ -11,15 +11,18 @@ from .. import ops
 from .fallback import by_the_op, is_short
 from .launch import ceil, contiguous, empty, launch, stored
 from .precision import dtype_for_products
-from .sums import ROWS, sum_parts
+from .sums import sum_parts
 
-WARPS = 4  # rows in a block, a warp each
+WARPS = 4  # of a block, a row each at a time
+ROWS = 32  # of a block, on the way back, as in the kernels
+MOST_SHARED = 48 << 10  # bytes that a block of any GPU can have
 
 
 def layer_norm(x, w, b=None, eps=1e-5):
     """The twin of ops.layer_norm. Saves x, w and two numbers per row."""
     C = x.shape[-1]
-    if not stored(x, w, b) or C % 4:
+    warps = min(WARPS, MOST_SHARED // (8 * C))  # each adds up two gradients of C numbers
+    if not stored(x, w, b) or C % 4 or not warps:
         return by_the_op(ops.layer_norm, (x, w, b), {"eps": eps})
     x, N = contiguous(x), x.size // C
     y = empty(x, dtype=dtype_for_products(x))
@@ -30,13 +33,11 @@ def layer_norm(x, w, b=None, eps=1e-5):
 
     def backward(dy, to_leaf=(False, False, False), carried=None):
         dy, dx = contiguous(dy.astype(y.dtype, copy=False)), empty(x)
-        saved = (mean, r_std, N, C)
-        arguments = (dx, dy, _as(carried, x), x, w, *saved)
-        launch("layer_norm.cu", "layer_norm_backward", x, *grid, arguments, result=y.dtype)
         parts = empty(x, (ceil(N, ROWS), 2, C), "float32")
         launch(
-            "layer_norm.cu", "layer_norm_backward_weight", x,
-            (ceil(C, 32), len(parts)), (32, 8), (parts, dy, x, *saved), result=y.dtype,
+            "layer_norm.cu", "layer_norm_backward", x, (len(parts),), (32 * warps,),
+            (dx, parts, dy, _as(carried, x), x, w, mean, r_std, N, C),
+            shared=warps * 8 * C, result=y.dtype,
         )  # fmt: skip
         dw = sum_parts(parts[:, 0], w, to_leaf[1])
         return dx, dw, None if b is None else sum_parts(parts[:, 1], w, to_leaf[2])
@@ -47,9 +48,11 @@ def layer_norm(x, w, b=None, eps=1e-5):
 def rms_norm(x, w=None, eps=1e-5):
     """The twin of ops.rms_norm. Saves x, w and one number per row."""
     C = x.shape[-1]
-    if not stored(x, w) or C % 4:  # queries in 16 bits, with weights in float32, are widened first
-        op = ops.rms_norm if C % 4 or not is_short(x) else rms_norm
-        return by_the_op(op, (x, w), {"eps": eps})
+    warps = min(WARPS, MOST_SHARED // (4 * C))
+    if C % 4 or not warps:
+        return by_the_op(ops.rms_norm, (x, w), {"eps": eps})
+    if not stored(x, w):  # queries in 16 bits, with weights in float32, are widened first
+        return by_the_op(rms_norm if is_short(x) else ops.rms_norm, (x, w), {"eps": eps})
     x, N = contiguous(x), x.size // C
     y, r_rms = empty(x, dtype=dtype_for_products(x)), empty(x, (N,), "float32")
     grid = (ceil(N, WARPS),), (32 * WARPS,)
@@ -58,17 +61,14 @@ def rms_norm(x, w=None, eps=1e-5):
 
     def backward(dy, to_leaf=(False, False), carried=None):
         dy, dx = contiguous(dy.astype(y.dtype, copy=False)), empty(x)
-        saved = (r_rms, N, C)
-        arguments = (dx, dy, _as(carried, x), x, w, *saved)
-        launch("rms_norm.cu", "rms_norm_backward", x, *grid, arguments, result=y.dtype)
-        if w is None:
-            return dx, None
-        parts = empty(x, (ceil(N, ROWS), C), "float32")
+        blocks = ceil(N, ROWS)
+        parts = None if w is None else empty(x, (blocks, C), "float32")
         launch(
-            "rms_norm.cu", "rms_norm_backward_weight", x,
-            (ceil(C, 32), len(parts)), (32, 8), (parts, dy, x, *saved), result=y.dtype,
+            "rms_norm.cu", "rms_norm_backward", x, (blocks,), (32 * warps,),
+            (dx, parts, dy, _as(carried, x), x, w, r_rms, N, C),
+            shared=warps * 4 * C, result=y.dtype,
         )  # fmt: skip
-        return dx, sum_parts(parts, w, to_leaf[1])
+        return dx, None if parts is None else sum_parts(parts, w, to_leaf[1])
 
     return y, backward
 

@@ -17,7 +17,7 @@ def sum_parts(parts, like, to_leaf=False):
 
     def add_to(y, old=1):
         arguments = (y, parts, step, old, P, C)
-        launch("sums.cu", "sum_parts", y, (ceil(C, 256),), (256,), arguments)
+        launch("sums.cu", "sum_parts", y, (ceil(C, 32),), (32, min(P, 32)), arguments)
         return y
 
     return add_to if to_leaf else add_to(empty(like, (C,)), old=0)

@@ -53,6 +53,14 @@ DEVICE void add4(float (&x)[4], const T *p) {
     for (int i = 0; i < 4; i++) x[i] += more[i];
 }
 
+// The four numbers at p += x.
+DEVICE void add_to4(float *p, const float (&x)[4]) {
+    float sum[4];
+    load4(sum, p);
+    for (int i = 0; i < 4; i++) sum[i] += x[i];
+    store4(p, sum);
+}
+
 const unsigned WHOLE_WARP = 0xffffffffu;
 
 // The sum over a warp, in every lane. A butterfly: always the same order, so always the same bits.

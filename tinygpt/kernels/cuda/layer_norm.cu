@@ -46,73 +46,64 @@ KERNEL void layer_norm_forward(result *y, float *mean, float *r_std, const scala
     }
 }
 
-// dx = carried + r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.
+// dx = carried + r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w;
+// dw = sum of dy x_hat and db = sum of dy over rows.
 //
-// carried (N, C) or null: what x has from others. One warp a row.
-KERNEL void layer_norm_backward(scalar *dx, const result *dy, const scalar *carried,
+// carried (N, C) or null: what x has from others. parts (blocks, 2, C): dw and db of the ROWS rows
+// of each block; sum_parts in sums.cu adds them up. Shared memory: (warps, 2, C) floats.
+const int ROWS = 32;
+
+KERNEL void layer_norm_backward(scalar *dx, float *parts, const result *dy, const scalar *carried,
                                 const scalar *x, const scalar *w, const float *mean,
                                 const float *r_std, int N, int C) {
-    int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    int lane = threadIdx.x % 32;
-    if (row >= N) return;
-    dx += (size_t)row * C;
-    dy += (size_t)row * C;
-    x += (size_t)row * C;
-    float m = mean[row], r = r_std[row];
-
-    float average = 0, along = 0;
+    DYNAMIC_SHARED(shared);
+    int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    float *sums = (float *)shared, *dw = sums + 2 * warp * C, *db = dw + C;  // of a warp's rows
+    float zeros[4] = {};
     for (int c = 4 * lane; c < C; c += 128) {
-        float g[4], v[4];
-        load4(g, dy + c);
-        load4(v, x + c);
-        for (int i = 0; i < 4; i++) {
-            float dx_hat = g[i] * to_float(w[c + i]);
-            average += dx_hat;
-            along += dx_hat * (v[i] - m) * r;
+        store4(dw + c, zeros);
+        store4(db + c, zeros);
+    }
+
+    int first = blockIdx.x * ROWS;
+    for (int row = first + warp; row < min(first + ROWS, N); row += warps) {
+        size_t at = (size_t)row * C;
+        float m = mean[row], r = r_std[row];
+
+        float average = 0, along = 0;
+        for (int c = 4 * lane; c < C; c += 128) {
+            float g[4], v[4];
+            load4(g, dy + at + c);
+            load4(v, x + at + c);
+            for (int i = 0; i < 4; i++) {
+                float dx_hat = g[i] * to_float(w[c + i]);
+                average += dx_hat;
+                along += dx_hat * (v[i] - m) * r;
+            }
+        }
+        average = warp_sum(average) / C;
+        along = warp_sum(along) / C;
+
+        for (int c = 4 * lane; c < C; c += 128) {
+            float g[4], v[4];
+            load4(g, dy + at + c);
+            load4(v, x + at + c);
+            add_to4(db + c, g);
+            for (int i = 0; i < 4; i++) {
+                float dx_hat = g[i] * to_float(w[c + i]), x_hat = (v[i] - m) * r;
+                v[i] = g[i] * x_hat;
+                g[i] = r * (dx_hat - average - x_hat * along);
+            }
+            add_to4(dw + c, v);
+            if (carried) add4(g, carried + at + c);
+            store4(dx + at + c, g);
         }
     }
-    average = warp_sum(average) / C;
-    along = warp_sum(along) / C;
-
-    for (int c = 4 * lane; c < C; c += 128) {
-        float g[4], v[4];
-        load4(g, dy + c);
-        load4(v, x + c);
-        for (int i = 0; i < 4; i++) {
-            float dx_hat = g[i] * to_float(w[c + i]), x_hat = (v[i] - m) * r;
-            g[i] = r * (dx_hat - average - x_hat * along);
-        }
-        if (carried) add4(g, carried + (size_t)row * C + c);
-        store4(dx + c, g);
-    }
-}
-
-// dw = sum of dy x_hat and db = sum of dy over rows: parts (blocks, 2, C), each of the ROWS rows of
-// a block; sum_parts in sums.cu adds them up. A block is 32 columns by 8 rows of threads.
-const int ROWS = 256;
-
-KERNEL void layer_norm_backward_weight(float *parts, const result *dy, const scalar *x,
-                                       const float *mean, const float *r_std, int N, int C) {
-    __shared__ float sums[2][8][32];
-    int column = threadIdx.x, y = threadIdx.y;
-    int c = blockIdx.x * 32 + column;
-    int first = blockIdx.y * ROWS;
-
-    float dw = 0, db = 0;
-    if (c < C) {
-        for (int n = first + y; n < min(first + ROWS, N); n += 8) {
-            float g = to_float(dy[(size_t)n * C + c]);
-            dw += g * (to_float(x[(size_t)n * C + c]) - mean[n]) * r_std[n];
-            db += g;
-        }
-    }
-    sums[0][y][column] = dw;
-    sums[1][y][column] = db;
     __syncthreads();
 
-    if (y < 2 && c < C) {  // row 0 of threads adds up dw, row 1 db
+    for (int c = threadIdx.x; c < 2 * C; c += blockDim.x) {
         float sum = 0;
-        for (int i = 0; i < 8; i++) sum += sums[y][i][column];
-        parts[((size_t)blockIdx.y * 2 + y) * C + c] = sum;
+        for (int i = 0; i < warps; i++) sum += sums[2 * i * C + c];
+        parts[(size_t)blockIdx.x * 2 * C + c] = sum;
     }
 }

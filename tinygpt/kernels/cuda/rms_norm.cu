@@ -31,64 +31,55 @@ KERNEL void rms_norm_forward(result *y, float *r_rms, const scalar *x, const sca
     if (lane == 0) r_rms[row] = r;
 }
 
-// dx = carried + r (dx_hat - x_hat mean(dx_hat x_hat)),  dx_hat = dy w.
+// dx = carried + r (dx_hat - x_hat mean(dx_hat x_hat)),  dx_hat = dy w;
+// dw = sum of dy x_hat over rows.
 //
-// carried (N, C) or null: what x has from others. One warp a row.
-KERNEL void rms_norm_backward(scalar *dx, const result *dy, const scalar *carried, const scalar *x,
-                              const scalar *w, const float *r_rms, int N, int C) {
-    int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    int lane = threadIdx.x % 32;
-    if (row >= N) return;
-    dx += (size_t)row * C;
-    dy += (size_t)row * C;
-    x += (size_t)row * C;
-    float r = r_rms[row];
+// carried (N, C) or null: what x has from others. parts (blocks, C): dw of the ROWS rows of each
+// block, which sum_parts in sums.cu adds up; null without w. Shared memory: (warps, C) floats.
+const int ROWS = 32;
 
-    float along = 0;
-    for (int c = 4 * lane; c < C; c += 128) {
-        float g[4], v[4];
-        load4(g, dy + c);
-        load4(v, x + c);
-        for (int i = 0; i < 4; i++) along += g[i] * (w ? to_float(w[c + i]) : 1) * v[i] * r;
-    }
-    along = warp_sum(along) / C;
+KERNEL void rms_norm_backward(scalar *dx, float *parts, const result *dy, const scalar *carried,
+                              const scalar *x, const scalar *w, const float *r_rms, int N, int C) {
+    DYNAMIC_SHARED(shared);
+    int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    float *sums = (float *)shared, *dw = sums + warp * C;  // of a warp's rows
+    float zeros[4] = {};
+    for (int c = 4 * lane; c < C; c += 128) store4(dw + c, zeros);
 
-    for (int c = 4 * lane; c < C; c += 128) {
-        float g[4], v[4];
-        load4(g, dy + c);
-        load4(v, x + c);
-        for (int i = 0; i < 4; i++) {
-            float dx_hat = g[i] * (w ? to_float(w[c + i]) : 1);
-            g[i] = r * (dx_hat - v[i] * r * along);
+    int first = blockIdx.x * ROWS;
+    for (int row = first + warp; row < min(first + ROWS, N); row += warps) {
+        size_t at = (size_t)row * C;
+        float r = r_rms[row];
+
+        float along = 0;
+        for (int c = 4 * lane; c < C; c += 128) {
+            float g[4], v[4];
+            load4(g, dy + at + c);
+            load4(v, x + at + c);
+            for (int i = 0; i < 4; i++) along += g[i] * (w ? to_float(w[c + i]) : 1) * v[i] * r;
         }
-        if (carried) add4(g, carried + (size_t)row * C + c);
-        store4(dx + c, g);
-    }
-}
+        along = warp_sum(along) / C;
 
-// dw = sum of dy x_hat over rows: parts (blocks, C), each of the ROWS rows of a block; sum_parts in
-// sums.cu adds them up. A block is 32 columns by 8 rows of threads.
-const int ROWS = 256;
-
-KERNEL void rms_norm_backward_weight(float *parts, const result *dy, const scalar *x,
-                                     const float *r_rms, int N, int C) {
-    __shared__ float sums[8][32];
-    int column = threadIdx.x, y = threadIdx.y;
-    int c = blockIdx.x * 32 + column;
-    int first = blockIdx.y * ROWS;
-
-    float dw = 0;
-    if (c < C) {
-        for (int n = first + y; n < min(first + ROWS, N); n += 8) {
-            dw += to_float(dy[(size_t)n * C + c]) * to_float(x[(size_t)n * C + c]) * r_rms[n];
+        for (int c = 4 * lane; c < C; c += 128) {
+            float g[4], v[4];
+            load4(g, dy + at + c);
+            load4(v, x + at + c);
+            for (int i = 0; i < 4; i++) {
+                float dx_hat = g[i] * (w ? to_float(w[c + i]) : 1), x_hat = v[i] * r;
+                v[i] = g[i] * x_hat;
+                g[i] = r * (dx_hat - x_hat * along);
+            }
+            add_to4(dw + c, v);
+            if (carried) add4(g, carried + at + c);
+            store4(dx + at + c, g);
         }
     }
-    sums[y][column] = dw;
+    if (!parts) return;
     __syncthreads();
 
-    if (y == 0 && c < C) {
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
         float sum = 0;
-        for (int i = 0; i < 8; i++) sum += sums[i][column];
-        parts[(size_t)blockIdx.y * C + c] = sum;
+        for (int i = 0; i < warps; i++) sum += sums[i * C + c];
+        parts[(size_t)blockIdx.x * C + c] = sum;
     }
 }

@@ -3,13 +3,25 @@
 #include "common.cuh"
 
 // y_c = sum over p of parts_pc, or where `old` says so y_c + that.     parts (P, C), whose rows
-// begin `step` numbers apart -> y (C,), a thread for each.
-KERNEL void sum_parts(scalar *y, const float *parts, int step, int old, int P, int C) {
-    int c = blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= C) return;
+// begin `step` numbers apart -> y (C,). A block is 32 columns by at most 32 rows of threads.
+KERNEL void __launch_bounds__(1024)
+sum_parts(scalar *y, const float *parts, int step, int old, int P, int C) {
+    __shared__ float sums[32][32];
+    int column = threadIdx.x, row = threadIdx.y, rows = blockDim.y;
+    int c = blockIdx.x * 32 + column;
+
     float sum = 0;
-    for (int p = 0; p < P; p++) sum += parts[(size_t)p * step + c];
-    store(y + c, old ? to_float(y[c]) + sum : sum);
+    if (c < C) {
+        for (int p = row; p < P; p += rows) sum += parts[(size_t)p * step + c];
+    }
+    sums[row][column] = sum;
+    __syncthreads();
+
+    if (row == 0 && c < C) {
+        sum = old ? to_float(y[c]) : 0;
+        for (int i = 0; i < rows; i++) sum += sums[i][column];
+        store(y + c, sum);
+    }
 }
 
 // parts (blocks, C): for each ROWS rows of x (N, C), the sums of their columns; sum_parts adds them
