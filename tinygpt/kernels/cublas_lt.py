@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # cublasLtMatmulPreferenceAttributes_t; NOT_SUPPORTED is a cublasStatus_t.
 TRANSPOSE_FIRST, TRANSPOSE_SECOND, EPILOGUE, BIAS_POINTER = 3, 4, 7, 8
 ADD_BIAS = 4
-MOST_WORKSPACE, ALIGNMENT_OF_FIRST, OF_SECOND, OF_C, OF_OUT = 1, 5, 6, 7, 8
+MOST_WORKSPACE, ALIGNMENTS = 1, (5, 6, 7, 8)  # of first, of second, of what is added to, of out
 NOT_SUPPORTED = 15
 BEST_ALIGNMENT = 256  # bytes, which is what cuBLASLt counts on where it is told nothing
 
@@ -33,7 +33,9 @@ class Algorithm(ctypes.Structure):
     )
 
 
-def add_bias(g: Gemm, bias: Any, compute: int, types: dict, handle: Any, stream: int) -> bool:
+def product_with_bias(
+    g: Gemm, bias: Any, compute: int, types: dict, handle: Any, stream: int
+) -> bool:
     """out = first second + bias, which has a number for each of out's m rows and out's dtype.
 
     compute: a cublasComputeType_t. types: cudaDataType by dtype.char. handle: of cuBLAS, with its
@@ -81,9 +83,8 @@ def _plan(sizes, steps, types, alignments, compute, handle, workspace) -> Any:
 
     wishes = _create("MatmulPreference")
     _set("MatmulPreference", wishes, MOST_WORKSPACE, ctypes.c_size_t(workspace))
-    whose = (ALIGNMENT_OF_FIRST, OF_SECOND, OF_C, OF_OUT)
-    for which, bytes_ in zip(whose, (*alignments, alignments[-1]), strict=True):
-        _set("MatmulPreference", wishes, which, ctypes.c_uint32(bytes_))
+    for which, size in zip(ALIGNMENTS, (*alignments, alignments[-1]), strict=True):
+        _set("MatmulPreference", wishes, which, ctypes.c_uint32(size))
     first, second, out = layouts
     algorithm, found = Algorithm(), ctypes.c_int(0)
     status = _library().cublasLtMatmulAlgoGetHeuristic(
@@ -122,6 +123,5 @@ def _create(what: str, *arguments: Any) -> ctypes.c_void_p:
 
 
 def _set(what: str, of: ctypes.c_void_p, attribute: int, value: Any) -> None:
-    _call(f"{what}SetAttribute", of, attribute, ctypes.byref(value), ctypes.c_size_t(
-        ctypes.sizeof(value)
-    ))  # fmt: skip
+    size = ctypes.c_size_t(ctypes.sizeof(value))
+    _call(f"{what}SetAttribute", of, attribute, ctypes.byref(value), size)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import cupy
-from .cublas_lt import add_bias
+from .cublas_lt import product_with_bias
 from .launch import contiguous, empty
 from .precision import tf32
 
@@ -152,7 +152,7 @@ def _on_cublas(g: Gemm, beta: float, bias: Any) -> None:
     handle = cublas_handle()
     if bias is not None:
         stream = _cuda().get_current_stream().ptr
-        if add_bias(g, bias, compute, TYPES, handle, stream):
+        if product_with_bias(g, bias, compute, TYPES, handle, stream):
             return
     status = _cublas().cublasGemmEx(
         handle, g.transpose_first, g.transpose_second, g.m, g.n, g.k,
