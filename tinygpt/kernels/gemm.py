@@ -165,4 +165,4 @@ def _on_cublas(g: Gemm, beta: float, bias: Any) -> None:
     )  # fmt: skip
     _check(status)
     if bias is not None:
-        g.out[...] += bias
+        np.add(g.out, bias, out=g.out)
