@@ -59,6 +59,18 @@ def test_logits_that_do_not_fit_shared_memory(device, monkeypatch, case, dtype):
         check_twin(device, *CASES[case], dtype, order)
 
 
+def test_logits_of_several_widths_in_turn(device):
+    """Each asks for shared memory, which the others still have afterwards."""
+    dtype, targets = stored_as("bfloat16"), np.array([3])
+    with device.running():
+        for V in (30000, 26000, 24500, 30000):
+            logits = np.random.default_rng(V).standard_normal((1, V)).astype(dtype)
+            x = device.array(logits)
+            loss, _ = kernels.twin(ops.cross_entropy, [x])(x, device.array(targets))
+            expected, _ = ops.cross_entropy(logits.astype("float64"), targets)
+            assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+
+
 @both_dtypes
 @pytest.mark.parametrize("case", LARGE_HEADS)
 def test_heads_of_other_sizes(device, case, dtype):

@@ -99,8 +99,9 @@ def _on_cupy(program, kernel, blocks, threads, arguments, shared) -> None:
 @functools.cache
 def _compiled(program: Program, kernel: str, shared: int) -> Any:
     function = _module(program).get_function(kernel)
-    if shared > 48 << 10:  # more than this has to be asked for
-        function.max_dynamic_shared_size_bytes = shared
+    if shared > 32 << 10:  # above 48 KB, with what a kernel has by itself, it has to be asked for
+        most = function.max_dynamic_shared_size_bytes  # others may have asked for more
+        function.max_dynamic_shared_size_bytes = max(most, shared)
     return function
 
 

@@ -19,7 +19,10 @@ MOST_SHARED = 48 << 10  # bytes that a block of any GPU can have
 
 
 def layer_norm(x, w, b=None, eps=1e-5):
-    """The twin of ops.layer_norm. Saves x, w and two numbers per row."""
+    """The twin of ops.layer_norm. Saves x, w and two numbers per row.
+
+    Rows of more than 6144 numbers are left to the op.
+    """
     C = x.shape[-1]
     warps = min(WARPS, MOST_SHARED // (8 * C))  # each adds up two gradients of C numbers
     if not stored(x, w, b) or C % 4 or not warps:
@@ -46,7 +49,10 @@ def layer_norm(x, w, b=None, eps=1e-5):
 
 
 def rms_norm(x, w=None, eps=1e-5):
-    """The twin of ops.rms_norm. Saves x, w and one number per row."""
+    """The twin of ops.rms_norm. Saves x, w and one number per row.
+
+    Rows of more than 12288 numbers are left to the op.
+    """
     C = x.shape[-1]
     warps = min(WARPS, MOST_SHARED // (4 * C))
     if C % 4 or not warps:

@@ -90,8 +90,8 @@ cross_entropy(scalar *dlogits, float *losses, const scalar *logits, const long l
 //
 // losses, targets (N,) -> mean: the mean, and n. One block of 1024 threads.
 KERNEL void __launch_bounds__(1024)
-mean_loss(float *mean, const float *losses, const long long *targets,
-                      long long ignore_index, int N) {
+mean_loss(float *mean, const float *losses, const long long *targets, long long ignore_index,
+          int N) {
     __shared__ float sums[32], counts[32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 

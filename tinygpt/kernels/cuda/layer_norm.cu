@@ -50,7 +50,8 @@ KERNEL void layer_norm_forward(result *y, float *mean, float *r_std, const scala
 // dw = sum of dy x_hat and db = sum of dy over rows.
 //
 // carried (N, C) or null: what x has from others. parts (blocks, 2, C): dw and db of the ROWS rows
-// of each block; sum_parts in sums.cu adds them up. Shared memory: (warps, 2, C) floats.
+// of each block, which its warps take in turn; sum_parts in sums.cu adds them up. Shared memory:
+// (warps, 2, C) floats, in which each warp adds up its own.
 const int ROWS = 32;
 
 KERNEL void layer_norm_backward(scalar *dx, float *parts, const result *dy, const scalar *carried,

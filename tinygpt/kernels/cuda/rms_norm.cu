@@ -34,8 +34,9 @@ KERNEL void rms_norm_forward(result *y, float *r_rms, const scalar *x, const sca
 // dx = carried + r (dx_hat - x_hat mean(dx_hat x_hat)),  dx_hat = dy w;
 // dw = sum of dy x_hat over rows.
 //
-// carried (N, C) or null: what x has from others. parts (blocks, C): dw of the ROWS rows of each
-// block, which sum_parts in sums.cu adds up; null without w. Shared memory: (warps, C) floats.
+// carried (N, C) or null: what x has from others. parts (blocks, C), null without w: dw of the ROWS
+// rows of each block, which its warps take in turn; sum_parts in sums.cu adds them up. Shared
+// memory: (warps, C) floats, in which each warp adds up its own.
 const int ROWS = 32;
 
 KERNEL void rms_norm_backward(scalar *dx, float *parts, const result *dy, const scalar *carried,
