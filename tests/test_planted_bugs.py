@@ -82,8 +82,8 @@ BUGS = [
     ("ops.matmul", "a.swapaxes(-1, -2) @ dy", "-a.swapaxes(-1, -2) @ dy", gradient),
     ("ops.matmul", "da.reshape(a.shape)), db", "da.reshape(a.shape)), db / len(a)", gradient),
     ("ops.linear", "dx = (dy @ w.T)", "dx = (dy @ w.reshape(w.shape[::-1]))", gradient),
-    ("ops.linear", "np.ones(len(dy), dy.dtype, like=dy) @ dy", "dy[1:].sum(axis=0)", gradient),
-    ("ops.linear", "np.ones(len(dy), dy.dtype, like=dy) @ dy", "np.ones(len(dy)) @ dy", dtype),
+    ("ops.linear", "np.ones_like(dy, shape=len(dy)) @ dy", "dy[1:].sum(axis=0)", gradient),
+    ("ops.linear", "np.ones_like(dy, shape=len(dy)) @ dy", "np.ones(len(dy)) @ dy", dtype),
     # functions of one number
     ("ops.pointwise", "dy / x", "dy * x", gradient),
     ("ops.pointwise", "1 - y * y", "1 - y", gradient),
@@ -145,7 +145,7 @@ BUGS = [
     ("ops.linear_cross_entropy", "scaled = rows * factor", "scaled = rows", gradient),
     ("ops.linear_cross_entropy", "(e @ w) * factor", "np.multiply(e, factor, out=e) @ w", inputs),
     # norms, dropout, rope
-    ("ops.layer_norm", "np.full(C, 1 / C, x.dtype, like=x)", "np.full(C, 1 / C)", dtype),
+    ("ops.layer_norm", "np.full_like(x, 1 / C, shape=C)", "np.full(C, 1 / C)", dtype),
     ("ops.layer_norm", "dx -= mean", "pass", gradient),
     ("ops.layer_norm", "dx -= x_hat * along", "pass", gradient),
     ("ops.layer_norm", "dx *= r_std", "pass", gradient),
