@@ -166,7 +166,7 @@ def product_of_attention(shape: tuple[int, ...]) -> float:
     return 2 * B * H * T * T * D / 2
 
 
-def note_product(g: Any, beta: float, bias: Any) -> None:
+def note_product(g: Any, beta: float, bias: Any, alpha: Any) -> None:
     size = 0 if bias is None else bias.nbytes
     size += g.first.nbytes + g.second.nbytes + g.out.nbytes * (2 if beta else 1)
     flops, narrow = 2 * g.m * g.n * g.k, min(g.m, g.n, g.k) <= NARROW

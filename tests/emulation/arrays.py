@@ -217,13 +217,15 @@ def flat(inputs):
         yield from flat(x) if isinstance(x, list | tuple) else [x]
 
 
-def product(g, beta, bias):
+def product(g, beta, bias, alpha):
     """What cublasGemmEx computes, and cublasLtMatmul with a bias, from the addresses and steps that
     they are given: by columns."""
     first = columns(g.first, g.first_step, (g.m, g.k), g.transpose_first)
     second = columns(g.second, g.second_step, (g.k, g.n), g.transpose_second)
     out = columns(g.out, g.out_step, (g.m, g.n), False)
     y = first.astype("float32") @ second.astype("float32")
+    if alpha is not None:
+        y *= as_numpy(alpha)
     if bias is not None:
         y += as_numpy(bias).astype("float32")[:, None]
     with np.errstate(over="ignore"):  # float16 has infinity for what is too large

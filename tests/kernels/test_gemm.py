@@ -84,6 +84,16 @@ def test_a_bias_is_added(device, sizes, dtype):
         assert relative_error(to_numpy(out), expected) < (1e-6 if dtype == "float32" else 1e-2)
 
 
+def test_a_factor_on_the_gpu(device):
+    a, b = matrix(device, (5, 4), True), matrix(device, (4, 7), False)
+    for beta in (0.0, 1.0):
+        out = device.array(np.full((5, 7), 3.0), "float32")
+        with device.running():
+            gemm(a, b, out, beta, alpha=device.array(np.array(-0.5), "float32"))
+        expected = -0.5 * (to_numpy(a).astype("f8") @ to_numpy(b)) + beta * 3
+        assert relative_error(to_numpy(out), expected) < 1e-6
+
+
 def test_a_product_of_nothing_is_zero(device):
     a, b = matrix(device, (5, 0), False), matrix(device, (0, 7), False)
     for beta, expected in ((0.0, 0), (1.0, 3)):
@@ -108,15 +118,29 @@ def test_what_cublas_is_told(monkeypatch):
             told.append(arguments[1:])
             return 0
 
+        def cublasSetPointerMode_v2(self, handle, mode):  # noqa: N802
+            modes.append((handle, mode, len(told)))
+            return 0
+
+    modes = []
+    handle = SimpleNamespace(zero_and_one=np.array([0, 1], "float32").view(Array))
     monkeypatch.setattr(module, "_cublas", cuBLAS)
-    monkeypatch.setattr(module, "cublas_handle", lambda: "handle")
+    monkeypatch.setattr(module, "cublas_handle", lambda: handle)
     a, b, out = (np.zeros(shape, "float32").view(Array) for shape in [(5, 4), (7, 4), (5, 7)])
     gemm(a, b.T, out, beta=1.0)
     (arguments,) = told
-    assert arguments[:6] == ("handle", 1, 0, 7, 5, 4)  # b first, transposed; N, M, K
+    assert arguments[:6] == (handle, 1, 0, 7, 5, 4)  # b first, transposed; N, M, K
+    assert [arguments[i]._obj.value for i in (6, 13)] == [1, 1]
+    assert modes == []
     assert [x.shape for x in arguments if isinstance(x, Array)] == [(4, 7), (5, 4), (5, 7)]
     assert [arguments[i] for i in (8, 9, 11, 12, 15, 16)] == [0, 4, 0, 4, 0, 7]
     assert arguments[-2:] == (module.COMPUTE_32F, module.DEFAULT_ALGORITHM)
+
+    alpha = np.array([7], "float32").view(Array)
+    for beta in (0.0, 1.0):
+        gemm(a, b.T, out, beta, alpha=alpha)
+        assert [told[-1][i][0] for i in (6, 13)] == [7, beta]
+    assert modes == [(handle, 1, 1), (handle, 0, 2), (handle, 1, 2), (handle, 0, 3)]
     assert GPUArray not in module.GEMMS
 
 

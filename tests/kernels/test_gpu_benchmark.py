@@ -40,9 +40,9 @@ def test_a_step_multiplies_what_was_counted(script, emulator, monkeypatch):
     config = GPTConfig(40, 8, n_layer=2, n_head=1, n_embd=32, bias=False)
     flops = []
 
-    def product(g, beta, bias):
+    def product(g, *factors):
         flops.append(2 * g.m * g.n * g.k)
-        return emulated(g, beta, bias)
+        return emulated(g, *factors)
 
     with emulator.running(), precision("bfloat16"):
         emulated = gemm.GEMMS[GPUArray]

@@ -79,7 +79,9 @@ def test_heads_of_other_sizes(device, case, dtype):
 
 
 @both_dtypes
-@pytest.mark.parametrize("case", ["layer_norm", "rms_norm", "linear", "embedding of one id"])
+@pytest.mark.parametrize(
+    "case", ["layer_norm", "rms_norm", "linear", "embedding of one id", "linear_cross_entropy"]
+)
 def test_what_is_there_already_is_added_to(device, case, dtype):
     for order in device.orders[::3]:
         check_sums(device, case, dtype, order)

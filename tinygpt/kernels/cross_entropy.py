@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
-from .gemm import gemm, product
+from .gemm import gemm, gradient
 from .launch import ceil, contiguous, empty, launch, shared_memory, stored
 from .precision import for_products
 
@@ -35,15 +35,13 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
     gemm(rows, w.T, logits)
     loss, n, dlogits = _cross_entropy(logits, logits, targets, ignore_index)
 
-    def backward(dloss, needs=(True, True)):
-        scale = dloss / n
+    def backward(dloss, needs=(True, True, True), to_leaf=(False, False, False)):
+        scale = (dloss / n).astype("float32", copy=False)
         dx = dw = None
         if needs[0]:
-            dx = product(dlogits, w, dtypes[0]).reshape(shape)
-            dx *= scale.astype(dx.dtype, copy=False)
+            dx = gradient(dlogits, w, dtypes[0], False, scale).reshape(shape)
         if needs[1]:
-            dw = product(dlogits.T, rows, dtypes[1])
-            dw *= scale.astype(dw.dtype, copy=False)
+            dw = gradient(dlogits.T, rows, dtypes[1], to_leaf[1], scale)
         return dx, dw, None
 
     return loss, backward

@@ -15,9 +15,11 @@ from .launch import contiguous, empty
 from .precision import tf32
 
 # From the headers of CUDA: cudaDataType, for float32, float16 and bfloat16 by dtype.char; then
-# cublasComputeType_t and cublasGemmAlgo_t.
+# cublasComputeType_t, cublasGemmAlgo_t and cublasPointerMode_t.
 TYPES = {"f": 0, "e": 2, "E": 14}
 COMPUTE_32F, COMPUTE_32F_FAST_TF32, DEFAULT_ALGORITHM = 68, 77, -1
+FACTORS_ON_CPU, FACTORS_ON_GPU = 0, 1
+ZERO_AND_ONE = np.array([0, 1], "float32")
 
 
 def product(a: Any, b: Any, dtype: Any, bias: Any = None) -> Any:
@@ -25,22 +27,25 @@ def product(a: Any, b: Any, dtype: Any, bias: Any = None) -> Any:
     return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype), bias=bias)
 
 
-def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool) -> Any:
-    """a @ b in `dtype`; for a leaf, the function that adds it to an array while computing it."""
-    return functools.partial(gemm, a, b, beta=1.0) if to_leaf else product(a, b, dtype)
+def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool, alpha: Any = None) -> Any:
+    """alpha a @ b in `dtype`; for a leaf, the function that adds it to an array while computing
+    it."""
+    if to_leaf:
+        return functools.partial(gemm, a, b, beta=1.0, alpha=alpha)
+    return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype), alpha=alpha)
 
 
-def gemm(a: Any, b: Any, out: Any, beta: float = 0.0, bias: Any = None) -> Any:
-    """out = a @ b + beta out, or a @ b + bias.     a (M, K), b (K, N), out (M, N), bias (N,).
+def gemm(a: Any, b: Any, out: Any, beta: float = 0.0, bias: Any = None, alpha: Any = None) -> Any:
+    """out = alpha a @ b + beta out, or a @ b + bias.     a (M, K), b (K, N), out (M, N), bias (N,).
 
     Returns out. a and b share a dtype; out may be float32 where they have 16 bits, and adds up
-    gradients with beta = 1.
+    gradients with beta = 1. beta is 0 or 1; alpha is 1, or a float32 array () on the GPU.
     """
-    assert bias is None or beta == 0
+    assert bias is None or (beta == 0 and alpha is None)
     if bias is not None:
         bias = contiguous(bias.astype(out.dtype, copy=False))
     if a.size and b.size:
-        GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta, bias)
+        GEMMS.get(type(out), _on_cublas)(gemm_arguments(a, b, out), beta, bias, alpha)
     elif beta == 0:  # nothing is added up, and cuBLAS refuses arrays without an address
         out[...] = 0 if bias is None else bias
     return out
@@ -119,6 +124,7 @@ def _cublas() -> ctypes.CDLL:
     library.cublasCreate_v2.argtypes = (pointer,)
     library.cublasSetStream_v2.argtypes = (pointer, pointer)
     library.cublasSetWorkspace_v2.argtypes = (pointer, pointer, ctypes.c_size_t)
+    library.cublasSetPointerMode_v2.argtypes = (pointer, number)
     library.cublasGemmEx.argtypes = (
         pointer, *[number] * 5, pointer, *matrix, *matrix, pointer, *matrix, number, number
     )  # fmt: skip
@@ -143,26 +149,34 @@ def _handle(device: int, stream: int) -> ctypes.c_void_p:
     _check(_cublas().cublasSetStream_v2(handle, stream))
     _check(_cublas().cublasSetWorkspace_v2(handle, workspace.ptr, WORKSPACE))
     handle.workspace = workspace  # type: ignore[attr-defined]  # as long as the handle
+    handle.zero_and_one = cupy().asarray(ZERO_AND_ONE)  # type: ignore[attr-defined]
     return handle
 
 
-def _on_cublas(g: Gemm, beta: float, bias: Any) -> None:
+def _on_cublas(g: Gemm, beta: float, bias: Any, alpha: Any) -> None:
     rounds = tf32() and g.first.dtype == np.float32
     compute = COMPUTE_32F_FAST_TF32 if rounds else COMPUTE_32F
-    handle = cublas_handle()
+    handle: Any = cublas_handle()
     if bias is not None:
         stream = _cuda().get_current_stream().ptr
         if product_with_bias(g, bias, compute, TYPES, handle, stream):
             return
+    # cuBLAS wants to know where both factors are: on the CPU, or on the GPU.
+    factors: tuple = ctypes.byref(ctypes.c_float(1)), ctypes.byref(ctypes.c_float(beta))
+    if alpha is not None:
+        factors = alpha.data.ptr, handle.zero_and_one[int(beta) :].data.ptr
+        _check(_cublas().cublasSetPointerMode_v2(handle, FACTORS_ON_GPU))
     status = _cublas().cublasGemmEx(
         handle, g.transpose_first, g.transpose_second, g.m, g.n, g.k,
-        ctypes.byref(ctypes.c_float(1)),
+        factors[0],
         g.first.data.ptr, TYPES[g.first.dtype.char], g.first_step,
         g.second.data.ptr, TYPES[g.second.dtype.char], g.second_step,
-        ctypes.byref(ctypes.c_float(beta)),
+        factors[1],
         g.out.data.ptr, TYPES[g.out.dtype.char], g.out_step,
         compute, DEFAULT_ALGORITHM,
     )  # fmt: skip
+    if alpha is not None:
+        _check(_cublas().cublasSetPointerMode_v2(handle, FACTORS_ON_CPU))
     _check(status)
     if bias is not None:
         np.add(g.out, bias, out=g.out)
