@@ -176,11 +176,8 @@ def with_bias(monkeypatch, library):
     handle.workspace = SimpleNamespace(ptr=1 << 20, size=99)
     g = gemm_arguments(a, b.T, out)
     cublas_lt._plan.cache_clear()
-    return (
-        g,
-        bias,
-        cublas_lt.product_with_bias(g, bias, module.COMPUTE_32F, module.TYPES, handle, 12),
-    )
+    told = module.COMPUTE_32F, module.TYPES, handle, 12
+    return g, bias, cublas_lt.product_with_bias(g, bias, *told)
 
 
 def test_what_cublas_lt_is_told(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
-from .gemm import gemm, gradient
+from .gemm import gemm, gradient, product
 from .launch import ceil, contiguous, empty, launch, shared_memory, stored
 from .precision import for_products
 
@@ -39,7 +39,7 @@ def linear_cross_entropy(x, w, targets, ignore_index=-1):
         scale = (dloss / n).astype("float32", copy=False)
         dx = dw = None
         if needs[0]:
-            dx = gradient(dlogits, w, dtypes[0], False, scale).reshape(shape)
+            dx = product(dlogits, w, dtypes[0], alpha=scale).reshape(shape)
         if needs[1]:
             dw = gradient(dlogits.T, rows, dtypes[1], to_leaf[1], scale)
         return dx, dw, None

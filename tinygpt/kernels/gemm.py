@@ -22,9 +22,10 @@ FACTORS_ON_CPU, FACTORS_ON_GPU = 0, 1
 ZERO_AND_ONE = np.array([0, 1], "float32")
 
 
-def product(a: Any, b: Any, dtype: Any, bias: Any = None) -> Any:
-    """a @ b + bias in `dtype`.     a (M, K), b (K, N), perhaps transposed, bias (N,) -> (M, N)."""
-    return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype), bias=bias)
+def product(a: Any, b: Any, dtype: Any, bias: Any = None, alpha: Any = None) -> Any:
+    """alpha a @ b or a @ b + bias, in `dtype`.     a (M, K), b (K, N), either of them perhaps
+    transposed, bias (N,) -> (M, N)."""
+    return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype), bias=bias, alpha=alpha)
 
 
 def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool, alpha: Any = None) -> Any:
@@ -32,7 +33,7 @@ def gradient(a: Any, b: Any, dtype: Any, to_leaf: bool, alpha: Any = None) -> An
     it."""
     if to_leaf:
         return functools.partial(gemm, a, b, beta=1.0, alpha=alpha)
-    return gemm(a, b, empty(a, (a.shape[0], b.shape[1]), dtype), alpha=alpha)
+    return product(a, b, dtype, alpha=alpha)
 
 
 def gemm(a: Any, b: Any, out: Any, beta: float = 0.0, bias: Any = None, alpha: Any = None) -> Any:
