@@ -145,13 +145,18 @@ def cublas_handle() -> ctypes.c_void_p:
 
 @functools.cache
 def _handle(device: int, stream: int) -> ctypes.c_void_p:
-    handle, workspace = ctypes.c_void_p(), cupy().cuda.Memory(WORKSPACE)
-    _check(_cublas().cublasCreate_v2(ctypes.byref(handle)))
-    _check(_cublas().cublasSetStream_v2(handle, stream))
-    _check(_cublas().cublasSetWorkspace_v2(handle, workspace.ptr, WORKSPACE))
-    handle.workspace = workspace  # type: ignore[attr-defined]  # as long as the handle
-    handle.zero_and_one = cupy().asarray(ZERO_AND_ONE)  # type: ignore[attr-defined]
-    return handle
+    """It has another, `factors_on_gpu`: to switch one to and fro would disturb other threads."""
+    workspace = cupy().cuda.Memory(WORKSPACE)
+    handles: list[Any] = [ctypes.c_void_p(), ctypes.c_void_p()]
+    for handle, mode in zip(handles, (FACTORS_ON_CPU, FACTORS_ON_GPU), strict=True):
+        _check(_cublas().cublasCreate_v2(ctypes.byref(handle)))
+        _check(_cublas().cublasSetStream_v2(handle, stream))
+        _check(_cublas().cublasSetWorkspace_v2(handle, workspace.ptr, WORKSPACE))
+        _check(_cublas().cublasSetPointerMode_v2(handle, mode))
+        handle.workspace = workspace  # as long as the handle
+    handles[0].factors_on_gpu = handles[1]
+    handles[0].zero_and_one = cupy().asarray(ZERO_AND_ONE)
+    return handles[0]
 
 
 def _on_cublas(g: Gemm, beta: float, bias: Any, alpha: Any) -> None:
@@ -166,7 +171,7 @@ def _on_cublas(g: Gemm, beta: float, bias: Any, alpha: Any) -> None:
     factors: tuple = ctypes.byref(ctypes.c_float(1)), ctypes.byref(ctypes.c_float(beta))
     if alpha is not None:
         factors = alpha.data.ptr, handle.zero_and_one[int(beta) :].data.ptr
-        _check(_cublas().cublasSetPointerMode_v2(handle, FACTORS_ON_GPU))
+        handle = handle.factors_on_gpu
     status = _cublas().cublasGemmEx(
         handle, g.transpose_first, g.transpose_second, g.m, g.n, g.k,
         factors[0],
@@ -176,8 +181,6 @@ def _on_cublas(g: Gemm, beta: float, bias: Any, alpha: Any) -> None:
         g.out.data.ptr, TYPES[g.out.dtype.char], g.out_step,
         compute, DEFAULT_ALGORITHM,
     )  # fmt: skip
-    if alpha is not None:
-        _check(_cublas().cublasSetPointerMode_v2(handle, FACTORS_ON_CPU))
     _check(status)
     if bias is not None:
         np.add(g.out, bias, out=g.out)
