@@ -168,10 +168,10 @@ def with_bias(monkeypatch, library):
         np.zeros(shape, stored_as("bfloat16")) for shape in [(5, 4), (7, 4), (5, 7), 7]
     )
     handle = ctypes.c_void_p(8)
-    handle.workspace = SimpleNamespace(ptr=1 << 20, size=99)
+    handle.stream, handle.workspace = 12, SimpleNamespace(ptr=1 << 20, size=99)
     g = gemm_arguments(a, b.T, out)
     cublas_lt._plan.cache_clear()
-    told = module.COMPUTE_32F, module.TYPES, handle, 12
+    told = module.COMPUTE_32F, module.TYPES, handle
     return g, bias, cublas_lt.product_with_bias(g, bias, *told)
 
 
@@ -207,14 +207,19 @@ def test_cublas_lt_may_know_no_way(monkeypatch):
     assert "Matmul" not in {name for name, *_ in library.told}
 
 
-def test_cublas_takes_what_it_is_told():
-    """The library itself, which needs no GPU to see that it has been given none."""
+def installed(load):
+    """The library of NVIDIA's that load() finds."""
     reason = "asks cuBLAS, which is not installed: cuda-pathfinder and nvidia-cublas"
     pathfinder = pytest.importorskip("cuda.pathfinder", reason=reason)
     try:
-        library = module._cublas()
+        return load()
     except pathfinder.DynamicLibNotFoundError:
         pytest.skip(reason)
+
+
+def test_cublas_takes_what_it_is_told():
+    """The library itself, which needs no GPU to see that it has been given none."""
+    library = installed(module._cublas)
     one, nothing, not_initialized = ctypes.byref(ctypes.c_float(1)), None, 1
     assert library.cublasSetStream_v2(nothing, 0) == not_initialized
     assert library.cublasSetWorkspace_v2(nothing, 0, module.WORKSPACE) == not_initialized
@@ -228,13 +233,7 @@ def test_cublas_takes_what_it_is_told():
 
 def test_cublas_lt_takes_what_it_is_told(monkeypatch):
     """The library itself: what is set can be read again, and only a GPU is missing."""
-    reason = "asks cuBLASLt, which is not installed: cuda-pathfinder and nvidia-cublas"
-    pathfinder = pytest.importorskip("cuda.pathfinder", reason=reason)
-    try:
-        library = cublas_lt._library()
-    except pathfinder.DynamicLibNotFoundError:
-        pytest.skip(reason)
-    kept = []
+    library, kept = installed(cublas_lt._library), []
 
     class Library:
         def __getattr__(self, name):

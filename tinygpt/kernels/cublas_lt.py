@@ -33,13 +33,11 @@ class Algorithm(ctypes.Structure):
     )
 
 
-def product_with_bias(
-    g: Gemm, bias: Any, compute: int, types: dict, handle: Any, stream: int
-) -> bool:
+def product_with_bias(g: Gemm, bias: Any, compute: int, types: dict, handle: Any) -> bool:
     """out = first second + bias, which has a number for each of out's m rows and out's dtype.
 
     compute: a cublasComputeType_t. types: cudaDataType by dtype.char. handle: of cuBLAS, with its
-    workspace. False where cuBLASLt knows no way; then nothing has happened.
+    stream and workspace. False where cuBLASLt knows no way; then nothing has happened.
     """
     first, second, out = map(address, (g.first, g.second, g.out))
     plan = _plan(
@@ -57,7 +55,7 @@ def product_with_bias(
         _call(
             "Matmul", handle, product, ctypes.byref(one), first, of_first, second, of_second,
             ctypes.byref(zero), out, of_out, out, of_out, ctypes.byref(algorithm),
-            handle.workspace.ptr, handle.workspace.size, stream,
+            handle.workspace.ptr, handle.workspace.size, handle.stream,
         )  # fmt: skip
     return True
 

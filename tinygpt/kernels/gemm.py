@@ -154,6 +154,7 @@ def _handle(device: int, stream: int) -> ctypes.c_void_p:
         _check(_cublas().cublasSetWorkspace_v2(handle, workspace.ptr, WORKSPACE))
         _check(_cublas().cublasSetPointerMode_v2(handle, mode))
         handle.workspace = workspace  # as long as the handle
+    handles[0].stream = stream
     handles[0].factors_on_gpu = handles[1]
     handles[0].zero_and_one = cupy().asarray(ZERO_AND_ONE)
     return handles[0]
@@ -163,10 +164,8 @@ def _on_cublas(g: Gemm, beta: float, bias: Any, alpha: Any) -> None:
     rounds = tf32() and g.first.dtype == np.float32
     compute = COMPUTE_32F_FAST_TF32 if rounds else COMPUTE_32F
     handle: Any = cublas_handle()
-    if bias is not None:
-        stream = _cuda().get_current_stream().ptr
-        if product_with_bias(g, bias, compute, TYPES, handle, stream):
-            return
+    if bias is not None and product_with_bias(g, bias, compute, TYPES, handle):
+        return
     # cuBLAS wants to know where both factors are: on the CPU, or on the GPU.
     factors: tuple = ctypes.byref(ctypes.c_float(1)), ctypes.byref(ctypes.c_float(beta))
     if alpha is not None:
