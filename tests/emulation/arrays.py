@@ -227,6 +227,8 @@ def product(g, beta, bias, alpha):
     if alpha is not None:
         y *= as_numpy(alpha)
     if bias is not None:
+        assert bias.dtype == out.dtype  # and its numbers side by side, for it is only an address
+        assert bias.flags.c_contiguous
         y += as_numpy(bias).astype("float32")[:, None]
     with np.errstate(over="ignore"):  # float16 has infinity for what is too large
         out[...] = (y if beta == 0 else y + beta * out.astype("float32")).astype(out.dtype)

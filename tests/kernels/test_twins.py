@@ -192,7 +192,7 @@ NOT_TAKEN = {
         [np.ones((1, 1, 3, 32), "float32")] * 3,
     ),
     "wide values": (attention, [np.ones((1, 1, 3, D), "float32") for D in (32, 32, 64)]),
-    "a matrix for each": (ops.matmul, [np.ones((2, 3, 4), "f4"), np.ones((2, 4, 5), "f4")]),
+    "a matrix for each": (ops.matmul, [np.ones((4, 3, 4), "f4"), np.ones((4, 4, 5), "f4")]),
     "two dtypes": (ops.rms_norm, [np.ones((2, 4), "float32"), np.ones(4)]),
     "ids of 32 bits": (ops.embedding, [np.zeros(3, "int32"), np.ones((2, 4), "float32")]),
 }
