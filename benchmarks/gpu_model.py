@@ -6,7 +6,8 @@ A step is run without computing anything, and each launch is noted: the bytes of
 operations of its products. tinygpt's runs on a stand-in for a GPU's arrays, as one graph; PyTorch
 eager's on its fake tensors, with CPU autocast for CUDA's, and what CUDA does in one launch counted
 as one. A launch takes as long as its bytes or its operations need, whichever is longer, and a
-little to start. So this is the GPU's time: PyTorch's step takes longer where Python does.
+little to start. So this is the GPU's time: PyTorch's step takes longer where Python does. How long
+Python takes is measured, on a core of this machine.
 
 The rates below are assumptions, alike for both but for attention: benchmarks/gpu.py measures.
 """
@@ -16,16 +17,18 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import statistics
 import sys
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
 import numpy as np
-from gpu import ADAMW, CONFIGS, batches
+from gpu import ADAMW, CONFIGS, STEPS, WARM_UP, batches
 from time_to_loss import script
 
 from tinygpt import GPT, AdamW, GPTConfig, accumulate_gradients, backend
@@ -278,6 +281,30 @@ def torch_launches() -> Any:
     return Noting()
 
 
+def torch_asking(config: GPTConfig) -> float:
+    """Seconds that PyTorch eager needs to ask for a step: that of the same layers on one CPU core,
+    so narrow that arithmetic hardly matters; a median."""
+    import torch
+    import torch_gpt
+
+    torch.set_num_threads(1)
+    narrow = replace(config, vocab_size=64, block_size=8, n_head=1, n_embd=32)
+    model = torch_gpt.TorchGPT(narrow)
+    optimizer = model.optimizer(**ADAMW)
+    ids = torch.zeros(1, narrow.block_size, dtype=torch.long)
+    seconds = []
+    for _ in range(WARM_UP + STEPS):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model.loss(ids, ids)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARM_UP:])
+
+
 # ---- the page -----------------------------------------------------------------------------------
 
 
@@ -299,6 +326,7 @@ def main() -> None:
     parser.parse_args()
     print("| | launches | products, ms | attention | the rest | step | tokens/s | memory |")
     print("|---|---|---|---|---|---|---|---|")
+    asking = []
     for name, (config, B) in CONFIGS.items():
         tokens = B * config.block_size
         ours = tinygpt_step(config, B, lambda model: AdamW(model.parameters(), **ADAMW))
@@ -309,7 +337,10 @@ def main() -> None:
             ratios = theirs.seconds / ours.seconds, theirs.memory / ours.memory
             print(row(theirs, tokens))
             print("| PyTorch / tinygpt | | | | | {:.2f} | | {:.2f} |".format(*ratios), flush=True)
+            asking.append(f"{torch_asking(config) * 1e3:.0f} ms ({name})")
     print()
+    if asking:
+        print(f"for PyTorch eager to ask for all launches of a step: {', '.join(asking)}")
     for preset in ("nanogpt", "best"):
         settings = script.fresh_settings({"preset": preset})
         config = GPTConfig(65, **script.model_options(settings))

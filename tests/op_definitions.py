@@ -142,6 +142,8 @@ DEFINITIONS = {
     "log_softmax": lambda x, axis=-1: np.log(softmax(x, axis)),
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
+    "add_layer_norm": lambda x, h, *rest, **options: (x + h, layer_norm(x + h, *rest, **options)),
+    "add_rms_norm": lambda x, h, *rest, **options: (x + h, rms_norm(x + h, *rest, **options)),
     "dispatch": dispatch,
     "combine": combine,
     "dropout": dropout,

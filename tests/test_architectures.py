@@ -96,7 +96,7 @@ def test_an_option_that_is_off_costs_no_op():
         F.apply = apply
     assert [name for name, _ in names].count("scaled_dot_product_attention") == 1
     assert dict(names)["scaled_dot_product_attention"] == ["attn_mask", "is_causal", "scale"]
-    assert not {"rms_norm", "rope", "softcap", "softmax"} & set(dict(names))
+    assert not {"rms_norm", "add_rms_norm", "rope", "softcap", "softmax"} & set(dict(names))
 
 
 # ---- sizes, biases, norms -----------------------------------------------------------------------
@@ -126,8 +126,12 @@ def test_qkv_bias(bias):
 @pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
 def test_every_norm_takes_norm_eps(norm, monkeypatch):
     seen = []
-    f = getattr(F, norm)
-    monkeypatch.setattr(F, norm, lambda *inputs, eps: seen.append(eps) or f(*inputs, eps=eps))
+
+    def watched(f):
+        return lambda *inputs, eps: seen.append(eps) or f(*inputs, eps=eps)
+
+    for name in (norm, f"add_{norm}"):
+        monkeypatch.setattr(F, name, watched(getattr(F, name)))
     small_gpt(norm=norm, norm_eps=0.25)(small_batch()[0])
     assert seen == [0.25] * 5
     seen.clear()
@@ -228,7 +232,7 @@ def test_layers_without_a_window_have_no_sinks():
     logits = []
     for window in ({}, {"window": 3, "sinks": 2, "window_layers": (1,)}):
         model = small_gpt(**options, **window)
-        model.h[1] = lambda x, **_: x
+        model.h[1] = lambda x, h, **_: (x, h)
         logits.append(model(ids).data)
     np.testing.assert_array_equal(*logits)
 

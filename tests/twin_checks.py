@@ -29,17 +29,18 @@ def check_twin(device, f, arrays, dtype, order=0):
     stored = stored_as(dtype)
     arrays = [rounded(a, stored) for a in arrays]
     y, backward = op(*map(exact, arrays), **options)
-    dy = rounded(np.random.default_rng(1).standard_normal(np.shape(y)), stored)
-    if dy.ndim == 0:  # a loss, and its gradient, are kept in float32
-        dy = dy.astype("float32")
-    expected = (y, *backward(exact(dy)))
+    rng = np.random.default_rng(1)
+    dys = [rounded(rng.standard_normal(np.shape(part)), stored) for part in results(y)]
+    if dys[0].ndim == 0:  # a loss, and its gradient, are kept in float32
+        dys = [dys[0].astype("float32")]
+    expected = (*results(y), *backward(*map(exact, dys)))
 
     with device.running(order):
         on_device = [None if a is None else device.array(a) for a in arrays]
         twin = kernels.twin(op, on_device)
         assert twin is not op
         y, backward = twin(*on_device, **options)
-        actual = (y, *backward(device.array(dy)))
+        actual = (*results(y), *backward(*map(device.array, dys)))
     for a, e in zip(actual, expected, strict=True):
         assert (a is None) == (e is None)
         if a is not None:
@@ -49,27 +50,41 @@ def check_twin(device, f, arrays, dtype, order=0):
 
 
 def check_sums(device, case, dtype="float32", order=0):
-    """What a twin's backward adds to, where the tape tells it to: the gradient that x carries from
-    others, and the gradients of leaves."""
+    """The gradients of leaves, to which a twin's backward adds where the tape tells it to."""
     op, arrays = CASES[case]
     stored = stored_as(dtype)
     with device.running(order):
         x, *others = (None if a is None else device.array(rounded(a, stored)) for a in arrays)
         y, backward = kernels.twin(op, [x, *others])(x, *others)
-        dy = device.array(rounded(np.random.default_rng(1).standard_normal(y.shape), stored))
-        dx, *expected = backward(dy)
-        functions = backward(dy, to_leaf=(False, *[True] * len(others)))[1:]
+        rng = np.random.default_rng(1)
+        dys = [device.array(rounded(rng.standard_normal(p.shape), stored)) for p in results(y)]
+        first = 2 if op is ops.add_layer_norm else 1  # leaves come behind x, or x and h
+        expected = backward(*dys)[first:]
+        functions = backward(*dys, to_leaf=[i >= first for i in range(len(arrays))])[first:]
         for f, e in zip(functions, expected, strict=True):
             assert (f is None) == (e is None)
             if f is not None:
                 grad = device.array(np.full(e.shape, 3), stored)
                 assert f(grad) is grad
                 assert relative_error(to_numpy(grad), exact(to_numpy(e)) + 3) < TOLERANCE[dtype]
-        if "carried" in backward.__code__.co_varnames:
-            both = to_numpy(backward(dy, carried=dy)[0])
-            assert (
-                relative_error(both, exact(to_numpy(dx)) + exact(to_numpy(dy))) < TOLERANCE[dtype]
-            )
+
+
+def check_rounded_sum(device, op, order=0):
+    """Before products in 16 bits, x + h and the gradient of x keep 32; the norm has 16, and the
+    gradient of h, too."""
+    rng, short = np.random.default_rng(0), stored_as("bfloat16")
+    drawn = [rng.standard_normal((35, 132)) for _ in range(4)]
+    dtypes = ("float32", short, "float32", short)
+    with device.running(order), kernels.precision("bfloat16"):
+        x, h, ds, dy = map(device.array, drawn, dtypes)
+        w = device.array(rng.standard_normal(132), "float32")
+        (s, y), backward = kernels.twin(op, [x])(x, h, w)
+        dx, dh, dw = backward(ds, dy)[:3]
+    assert (s.dtype, y.dtype, dx.dtype, dh.dtype, dw.dtype) == ("f4", short, "f4", short, "f4")
+    x, h, w, ds, dy = (exact(to_numpy(a)) for a in (x, h, w, ds, dy))
+    expected, backward = op(x, h, w)
+    for a, e in zip((s, y, dx, dh, dw), expected + backward(ds, dy), strict=False):
+        assert relative_error(to_numpy(a), e) < TOLERANCE[str(a.dtype)]
 
 
 def check_muon(device, order=0):
@@ -92,6 +107,11 @@ def check_muon(device, order=0):
         actual = train(lambda x: device.array(x, "float32"))
     for a, e in zip(actual, expected, strict=True):
         assert relative_error(to_numpy(a), e) < 1e-5
+
+
+def results(y):
+    """The results of an op that may have several."""
+    return y if isinstance(y, tuple) else (y,)
 
 
 def rounded(a, dtype):
@@ -142,6 +162,20 @@ CASES = {
     "layer_norm, wide": (ops.layer_norm, [draw((35, 2052)), draw(2052), draw(2052)]),
     "rms_norm": (ops.rms_norm, [draw((300, 36)), draw(36)]),
     "rms_norm without weight": (functools.partial(ops.rms_norm, eps=0.1), [draw((3, 132)), None]),
+    "add_layer_norm": (
+        ops.add_layer_norm,
+        [draw((3, 7, 100)), draw((3, 7, 100)), draw(100), draw(100)],
+    ),
+    "add_layer_norm, no bias": (
+        ops.add_layer_norm,
+        [draw((35, 132)), draw((35, 132)), draw(132), None],
+    ),
+    "add_layer_norm of nothing": (ops.add_layer_norm, [draw((35, 36)), None, draw(36), draw(36)]),
+    "add_rms_norm": (ops.add_rms_norm, [draw((300, 36)), draw((300, 36)), draw(36)]),
+    "add_rms_norm without weight": (
+        functools.partial(ops.add_rms_norm, eps=0.1),
+        [draw((3, 132)), draw((3, 132)), None],
+    ),
     "gelu": (ops.gelu, [draw((3, 343))]),
     "gelu_tanh": (ops.gelu_tanh, [draw((3, 343))]),
     "relu": (ops.relu, [draw((3, 343))]),

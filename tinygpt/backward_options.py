@@ -6,16 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 
-def backward_options(backward: Callable, sources: list, waiting: dict[Any, list]) -> dict[str, Any]:
+def backward_options(backward: Callable, sources: list) -> dict[str, Any]:
     """The optional arguments of `backward`, by name.
 
     needs: which gradients are wanted, as each may cost a product.
     in_parts: whether that of the second input may come in parts (see gather.py).
     to_leaf: which gradients go to leaves, and may come as functions that add them (see gather.py).
-    carried: what the first input has from others by now, to be added to dx. It waits no longer.
 
-    sources: for each input a leaf, (node, slot) or None, as in tensor.Node; waiting: the gradients
-    that wait for nodes, by slot.
+    sources: for each input a leaf, (node, slot) or None, as in tensor.Node.
     """
     takes = backward.__code__.co_varnames
     leaves = [not (source is None or isinstance(source, tuple)) for source in sources]
@@ -26,15 +24,4 @@ def backward_options(backward: Callable, sources: list, waiting: dict[Any, list]
         options["in_parts"] = leaves[1]
     if "to_leaf" in takes:
         options["to_leaf"] = leaves
-    if "carried" in takes:
-        options["carried"] = None if leaves[0] else _taken(sources[0], waiting)
     return options
-
-
-def _taken(source: tuple | None, waiting: dict[Any, list]) -> Any:
-    """The gradient that waits for a result of a node, which is then taken away, or None."""
-    if source is None or source[0] not in waiting:
-        return None
-    node, slot = source
-    dy, waiting[node][slot] = waiting[node][slot], None
-    return dy

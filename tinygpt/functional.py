@@ -14,6 +14,8 @@ from . import ops
 from .rng import Key, Rng, as_key
 from .tensor import Tensor, apply
 
+Several = Callable[..., tuple[Tensor, ...]]  # the type of an op with several results
+
 
 def _lift(op: Callable) -> Callable[..., Tensor]:
     @functools.wraps(op)
@@ -48,7 +50,7 @@ max = _lift(ops.max)
 reshape = _lift(ops.reshape)
 transpose = _lift(ops.transpose)
 index = _lift(ops.index)
-split: Callable[..., tuple[Tensor, ...]] = _lift(ops.split)  # type: ignore[assignment]
+split: Several = _lift(ops.split)  # type: ignore[assignment]
 where = _lift(ops.where)
 
 matmul = _lift(ops.matmul)
@@ -58,6 +60,8 @@ dispatch = _lift(ops.dispatch)
 combine = _lift(ops.combine)
 layer_norm = _lift(ops.layer_norm)
 rms_norm = _lift(ops.rms_norm)
+add_layer_norm: Several = _lift(ops.add_layer_norm)  # type: ignore[assignment]
+add_rms_norm: Several = _lift(ops.add_rms_norm)  # type: ignore[assignment]
 rope = _lift(ops.rope)
 softmax = _lift(ops.softmax)
 log_softmax = _lift(ops.log_softmax)

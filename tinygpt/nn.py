@@ -123,6 +123,10 @@ class LayerNorm(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.weight, self.bias, eps=self.eps)
 
+    def of_sum(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, ...]:
+        """x + h, or x where h is None, and the norm of that."""
+        return F.add_layer_norm(x, h, self.weight, self.bias, eps=self.eps)
+
 
 class RMSNorm(Module):
     """Root mean square 1 along the last axis, then * weight."""
@@ -133,6 +137,10 @@ class RMSNorm(Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.weight, eps=self.eps)
+
+    def of_sum(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, ...]:
+        """x + h, or x where h is None, and the norm of that."""
+        return F.add_rms_norm(x, h, self.weight, eps=self.eps)
 
 
 def check_ids(name: str, ids: Any, n: int, ignored: int | None = None) -> np.ndarray:

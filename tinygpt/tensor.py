@@ -97,12 +97,12 @@ def propagate(ys: list, dys: Any, deliver: Callable, keep_graph: bool = False) -
         if not newest:
             return
         _, node = heapq.heappop(newest)
-        sources, dxs = node.sources, _gradients(node, waiting.pop(node), waiting)
+        sources, dxs = node.sources, _gradients(node, waiting.pop(node))
         if not keep_graph:
             node.backward, node.sources = None, []
 
 
-def _gradients(node: Node, dys: list, waiting: dict[Node, list]) -> tuple:
+def _gradients(node: Node, dys: list) -> tuple:
     """Call the node's backward, telling it as much as it takes."""
     backward = node.backward
     if backward is None:
@@ -113,7 +113,7 @@ def _gradients(node: Node, dys: list, waiting: dict[Node, list]) -> tuple:
                 dys[slot] = np.zeros(shape, dtype, like=next(dy for dy in dys if dy is not None))
     if not getattr(backward, "__defaults__", None):
         return backward(*dys)
-    return backward(*dys, **backward_options(backward, node.sources, waiting))
+    return backward(*dys, **backward_options(backward, node.sources))
 
 
 @contextlib.contextmanager

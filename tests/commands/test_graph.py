@@ -18,10 +18,10 @@ def test_it_draws_a_small_gpt(here, capsys):
     assert main(["graph"]) == 0
     picture = (here / "graph.svg").read_text(encoding="utf-8")
     assert ElementTree.fromstring(picture).tag.endswith("svg")
-    assert picture.count("<rect") == 38
+    assert picture.count("<rect") == 37
     assert "h.0.attn.c_attn.weight" in picture
     printed = capsys.readouterr().out
-    assert printed.startswith("graph.svg: 22 ops and 16 parameters; what backward keeps takes ")
+    assert printed.startswith("graph.svg: 21 ops and 16 parameters; what backward keeps takes ")
     assert printed.count("\n") == 1
 
 
@@ -31,7 +31,7 @@ def test_the_suffix_is_the_format_and_layers_can_be_chosen(here, capsys):
     assert text.startswith("digraph {")
     assert "h.1.attn.c_attn.weight" in text
     assert "h.2." not in text
-    assert capsys.readouterr().out.startswith("two.dot: 39 ops and 28 parameters")
+    assert capsys.readouterr().out.startswith("two.dot: 36 ops and 28 parameters")
 
 
 def test_it_draws_a_saved_model(here, capsys):

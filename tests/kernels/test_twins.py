@@ -10,10 +10,12 @@ from twin_checks import (
     CASES,
     LARGE_HEADS,
     attention,
+    check_rounded_sum,
     check_sums,
     check_twin,
     heads,
     relative_error,
+    results,
     stored_as,
 )
 
@@ -42,6 +44,12 @@ def test_a_norm_of_queries_in_16_bits(device):
     expected, backward = ops.rms_norm(to_numpy(x).astype("f8"), to_numpy(w).astype("f8"))
     for a, e in zip((y, dx, dw), (expected, *backward(to_numpy(y).astype("f8"))), strict=True):
         assert relative_error(to_numpy(a).astype("f8"), e) < 1e-2
+
+
+@pytest.mark.parametrize("op", [ops.add_layer_norm, ops.add_rms_norm])
+def test_a_sum_and_its_norm_before_products_in_16_bits(device, op):
+    for order in device.orders[::3]:
+        check_rounded_sum(device, op, order)
 
 
 @pytest.mark.parametrize("case", ["gelu_tanh", "linear_cross_entropy", "attention with dropout"])
@@ -80,7 +88,15 @@ def test_heads_of_other_sizes(device, case, dtype):
 
 @both_dtypes
 @pytest.mark.parametrize(
-    "case", ["layer_norm", "rms_norm", "linear", "embedding of one id", "linear_cross_entropy"]
+    "case",
+    [
+        "layer_norm",
+        "rms_norm",
+        "add_layer_norm",
+        "linear",
+        "embedding of one id",
+        "linear_cross_entropy",
+    ],
 )
 def test_what_is_there_already_is_added_to(device, case, dtype):
     for order in device.orders[::3]:
@@ -194,6 +210,11 @@ NOT_TAKEN = {
     "wide values": (attention, [np.ones((1, 1, 3, D), "float32") for D in (32, 32, 64)]),
     "a matrix for each": (ops.matmul, [np.ones((4, 3, 4), "f4"), np.ones((4, 4, 5), "f4")]),
     "two dtypes": (ops.rms_norm, [np.ones((2, 4), "float32"), np.ones(4)]),
+    "a sum of width 6": (ops.add_rms_norm, [*[np.ones((2, 6), "float32")] * 2, np.ones(6, "f4")]),
+    "a sum in two shapes": (
+        ops.add_rms_norm,
+        [np.ones((2, 4), "float32"), np.ones(4, "float32"), np.ones(4, "float32")],
+    ),
     "ids of 32 bits": (ops.embedding, [np.zeros(3, "int32"), np.ones((2, 4), "float32")]),
 }
 
@@ -207,7 +228,8 @@ def test_what_a_kernel_does_not_take_the_op_does(emulator, case):
         y, backward = kernels.twin(op, arrays)(*arrays, **options)
         expected, expected_backward = op(*arrays, **options)
         np.testing.assert_array_equal(y, expected)
-        for a, e in zip(backward(y), expected_backward(expected), strict=True):
+        dys = results(expected)
+        for a, e in zip(backward(*dys), expected_backward(*dys), strict=True):
             np.testing.assert_array_equal(a, e)
 
 

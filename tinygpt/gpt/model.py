@@ -36,7 +36,9 @@ from .positions import position_tables, token_positions
 class Block(Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x)).
 
-    A block with a mixture of experts returns that and how far from balanced the mixture was.
+    The second sum is left to the norm behind it, the first of the next block: a GPU reads and
+    writes x only once for both. So a block gets x and the h still to be added to it, and returns
+    the same two. With a mixture of experts it also returns how far from balanced that was.
     """
 
     def __init__(self, config: GPTConfig, rng, dtype):
@@ -46,13 +48,19 @@ class Block(Module):
         self.ln_2 = _norm(config, dtype)
         self.mlp = (MLP if config.n_expert is None else Mixture)(config, rng, std, dtype)
 
-    def __call__(self, x, turn, key: Key | None, cache: KVCache | None, layer: int) -> Any:
-        x = x + self.attn(self.ln_1(x), turn, key, cache, layer)
-        y = self.mlp(self.ln_2(x), key)
-        return (x + y[0], y[1]) if isinstance(y, tuple) else x + y
+    def __call__(self, x, h, turn, key: Key | None, cache: KVCache | None, layer: int) -> tuple:
+        x, y = self.ln_1.of_sum(x, h)
+        h = self.attn(y, turn, key, cache, layer)
+        x, y = self.ln_2.of_sum(x, h)
+        h = self.mlp(y, key)
+        return (x, *h) if isinstance(h, tuple) else (x, h)
 
 
-def _norm(config: GPTConfig, dtype) -> Module:
+def _added(x: Tensor, h: Tensor | None) -> Tensor:
+    return x if h is None else x + h
+
+
+def _norm(config: GPTConfig, dtype) -> LayerNorm | RMSNorm:
     if config.norm == "rms_norm":
         return RMSNorm(config.n_embd, config.norm_eps, dtype)
     return LayerNorm(config.n_embd, config.bias, config.norm_eps, dtype)
@@ -156,18 +164,20 @@ class GPT(Module):
         elif config.position == "rope":
             turn = [sent(table, x.data) for table in positions]
         x = F.dropout(x, config.dropout, key and key.fold(config.n_layer))
+        h = None  # what the last block has for x
         for layer, block in enumerate(self.h):
             f = functools.partial(
                 block, turn=turn, key=key and key.fold(layer), cache=cache, layer=layer
             )
-            x = remat(f, x) if config.remat and cache is None else f(x)
-            if config.n_expert is not None:
-                x, imbalance = x
-                if imbalances is not None:
-                    imbalances.append(imbalance)
+            if config.remat and cache is None:  # keeps what it gets: their sum is half of it
+                x, h, *imbalance = remat(f, _added(x, h), None)
+            else:
+                x, h, *imbalance = f(x, h)
+            if imbalances is not None:
+                imbalances += imbalance
         if cache is not None:
             cache.advance(T)
-        return self.ln_f(x)
+        return self.ln_f(_added(x, h))
 
     def generate(
         self,

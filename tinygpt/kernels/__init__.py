@@ -23,7 +23,7 @@ from .launch import has_kernels
 from .linear import linear, matmul
 from .loss_scale import LossScale
 from .muon import muon
-from .norms import layer_norm, rms_norm
+from .norms import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from .optimizers import adamw, clip
 from .precision import PRECISIONS, copy_for_products, precision
 from .sums import square_sum
@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 TWINS: dict[Callable, Callable] = {
+    ops.add_layer_norm: add_layer_norm,
+    ops.add_rms_norm: add_rms_norm,
     ops.combine: combine,
     ops.cross_entropy: cross_entropy,
     ops.dropout: dropout,

@@ -14,13 +14,17 @@ def by_the_op(op, inputs, options=None):
     dtypes = [None if x is None else x.dtype for x in inputs]
     wide = [x.astype("float32") if is_short(x) else x for x in inputs]
     y, backward_of_op = op(*wide, **options)
+    several = isinstance(y, tuple)
+    ys = y if several else (y,)
+    computed_in = ys[0].dtype
 
-    def backward(dy):
-        gradients = backward_of_op(dy.astype(y.dtype, copy=False))
+    def backward(*dys):
+        gradients = backward_of_op(*[dy.astype(computed_in, copy=False) for dy in dys])
         pairs = zip(gradients, dtypes, strict=False)  # inputs that were not given have none
         return tuple(None if g is None else g.astype(d, copy=False) for g, d in pairs)
 
-    return y.astype(dtypes[0], copy=False), backward
+    ys = tuple([y.astype(dtypes[0], copy=False) for y in ys])
+    return ys if several else ys[0], backward
 
 
 def combine(x, gates, order):

@@ -1,8 +1,9 @@
-"""Layer and root-mean-square normalisation: kernels in cuda/layer_norm.cu and cuda/rms_norm.cu.
+"""Layer and root-mean-square normalisation, of x or of a residual sum x + h: kernels in
+cuda/layer_norm.cu and cuda/rms_norm.cu.
 
 A norm is followed by a product, so y is rounded as products want it, and dy comes in that dtype.
-In x + f(norm(x)), the gradient that x has from the sum is there before that of the norm: `carried`,
-to which the kernel adds.
+h is the result of a product, and its gradient comes in its own dtype. The residual stream, x and
+its gradient, keeps all its bits.
 """
 
 from __future__ import annotations
@@ -23,29 +24,7 @@ def layer_norm(x, w, b=None, eps=1e-5):
 
     Rows of more than 6144 numbers are left to the op.
     """
-    C = x.shape[-1]
-    warps = min(WARPS, MOST_SHARED // (8 * C))  # each adds up two gradients of C numbers
-    if not stored(x, w, b) or C % 4 or not warps:
-        return by_the_op(ops.layer_norm, (x, w, b), {"eps": eps})
-    x, N = contiguous(x), x.size // C
-    y = empty(x, dtype=dtype_for_products(x))
-    mean, r_std = empty(x, (N,), "float32"), empty(x, (N,), "float32")
-    grid = (ceil(N, WARPS),), (32 * WARPS,)
-    arguments = (y, mean, r_std, x, w, b, float(eps), N, C)
-    launch("layer_norm.cu", "layer_norm_forward", x, *grid, arguments, result=y.dtype)
-
-    def backward(dy, to_leaf=(False, False, False), carried=None):
-        dy, dx = contiguous(dy.astype(y.dtype, copy=False)), empty(x)
-        parts = empty(x, (ceil(N, ROWS), 2, C), "float32")
-        launch(
-            "layer_norm.cu", "layer_norm_backward", x, (len(parts),), (32 * warps,),
-            (dx, parts, dy, _as(carried, x), x, w, mean, r_std, N, C),
-            shared=warps * 8 * C, result=y.dtype,
-        )  # fmt: skip
-        dw = sum_parts(parts[:, 0], w, to_leaf[1])
-        return dx, dw, None if b is None else sum_parts(parts[:, 1], w, to_leaf[2])
-
-    return y, backward
+    return _norm(ops.layer_norm, layer_norm, x, (w, b), eps)
 
 
 def rms_norm(x, w=None, eps=1e-5):
@@ -53,32 +32,81 @@ def rms_norm(x, w=None, eps=1e-5):
 
     Rows of more than 12288 numbers are left to the op.
     """
-    C = x.shape[-1]
-    warps = min(WARPS, MOST_SHARED // (4 * C))
-    if C % 4 or not warps:
-        return by_the_op(ops.rms_norm, (x, w), {"eps": eps})
-    if not stored(x, w):  # queries in 16 bits, with weights in float32, are widened first
-        return by_the_op(rms_norm if is_short(x) else ops.rms_norm, (x, w), {"eps": eps})
-    x, N = contiguous(x), x.size // C
-    y, r_rms = empty(x, dtype=dtype_for_products(x)), empty(x, (N,), "float32")
-    grid = (ceil(N, WARPS),), (32 * WARPS,)
-    arguments = (y, r_rms, x, w, float(eps), N, C)
-    launch("rms_norm.cu", "rms_norm_forward", x, *grid, arguments, result=y.dtype)
+    return _norm(ops.rms_norm, rms_norm, x, (w,), eps)
 
-    def backward(dy, to_leaf=(False, False), carried=None):
-        dy, dx = contiguous(dy.astype(y.dtype, copy=False)), empty(x)
-        blocks = ceil(N, ROWS)
-        parts = None if w is None else empty(x, (blocks, C), "float32")
-        launch(
-            "rms_norm.cu", "rms_norm_backward", x, (blocks,), (32 * warps,),
-            (dx, parts, dy, _as(carried, x), x, w, r_rms, N, C),
-            shared=warps * 4 * C, result=y.dtype,
-        )  # fmt: skip
-        return dx, None if parts is None else sum_parts(parts, w, to_leaf[1])
+
+def add_layer_norm(x, h, w, b=None, eps=1e-5):
+    """The twin of ops.add_layer_norm. Saves x + h, w and two numbers per row."""
+    if _fits_sum(x, h, (w, b)):
+        return _launched("layer_norm", x, h, (w, b), eps)
+    return by_the_op(ops.add_layer_norm, (x, h, w, b), {"eps": eps})
+
+
+def add_rms_norm(x, h, w=None, eps=1e-5):
+    """The twin of ops.add_rms_norm. Saves x + h, w and one number per row."""
+    if _fits_sum(x, h, (w,)):
+        return _launched("rms_norm", x, h, (w,), eps)
+    return by_the_op(ops.add_rms_norm, (x, h, w), {"eps": eps})
+
+
+def _norm(op, twin, x, weights, eps):
+    if not _fits(x, weights):  # 16 bits, perhaps with weights in float32, are widened first
+        return by_the_op(twin if is_short(x) else op, (x, *weights), {"eps": eps})
+    (_, y), backward_of_both = _launched(op.__name__, x, None, weights, eps)
+
+    def backward(dy, to_leaf=(False, False, False)):
+        dx, _, *dweights = backward_of_both(None, dy, (to_leaf[0], False, *to_leaf[1:]))
+        return dx, *dweights
 
     return y, backward
 
 
-def _as(carried, x):
-    """A gradient of x as a kernel reads it: like x, its numbers side by side."""
-    return None if carried is None else contiguous(carried.astype(x.dtype, copy=False))
+def _fits_sum(x, h, weights):
+    """Whether the kernels take these arrays; h has to be as a product leaves it."""
+    alike = h is None or (h.shape == x.shape and h.dtype == dtype_for_products(x))
+    return alike and _fits(x, weights)
+
+
+def _fits(x, weights):
+    """Whether the kernels take these arrays."""
+    return stored(x, *weights) and x.shape[-1] % 4 == 0 and _warps(x, weights) > 0
+
+
+def _warps(x, weights):
+    """Warps of a block on the way back. Each adds up the gradients of all weights by itself."""
+    return min(WARPS, MOST_SHARED // (4 * len(weights) * x.shape[-1]))
+
+
+def _launched(name, x, h, weights, eps):
+    """(x + h, its norm) and their backward, by the kernels in the .cu file of that name."""
+    x, h = contiguous(x), None if h is None else contiguous(h)
+    C, rounded = x.shape[-1], dtype_for_products(x)
+    N = x.size // C
+    s, y = None if h is None else empty(x), empty(x, dtype=rounded)
+    kept = [empty(x, (N,), "float32") for _ in weights]  # a number of each row: mean, 1 / std
+    grid = (ceil(N, WARPS),), (32 * WARPS,)
+    arguments = (y, s, *kept, x, h, *weights, float(eps), N, C)
+    launch(f"{name}.cu", f"{name}_forward", x, *grid, arguments, result=rounded)
+    s = x if s is None else s
+    given, short = h is not None, h is not None and h.dtype != x.dtype
+
+    def backward(ds, dy, to_leaf=(False, False, False, False)):
+        ds = None if ds is None else contiguous(ds.astype(s.dtype, copy=False))
+        dy, dx = contiguous(dy.astype(rounded, copy=False)), empty(s)
+        dh = empty(s, dtype=rounded) if short else None
+        parts = None
+        if weights[0] is not None:
+            parts = empty(s, (ceil(N, ROWS), len(weights), C), "float32")
+        warps = _warps(s, weights)
+        launch(
+            f"{name}.cu", f"{name}_backward", s, (ceil(N, ROWS),), (32 * warps,),
+            (dx, dh, parts, ds, dy, s, weights[0], *kept, N, C),
+            shared=4 * len(weights) * C * warps, result=rounded,
+        )  # fmt: skip
+        dweights = [
+            None if w is None else sum_parts(parts[:, i], w, leaf)
+            for i, (w, leaf) in enumerate(zip(weights, to_leaf[2:], strict=False))
+        ]
+        return dx, dx if given and not short else dh, *dweights
+
+    return (s, y), backward

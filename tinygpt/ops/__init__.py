@@ -20,6 +20,7 @@ from .log_softmax import log_softmax
 from .matmul import matmul
 from .pointwise import exp, log, relu, relu2, sigmoid, silu, softcap, tanh
 from .reductions import max, mean, sum
+from .residual import add_layer_norm, add_rms_norm
 from .rms_norm import rms_norm
 from .rope import rope
 from .scaled_dot_product_attention import scaled_dot_product_attention
@@ -29,6 +30,8 @@ from .softmax import softmax
 
 __all__ = [
     "add",
+    "add_layer_norm",
+    "add_rms_norm",
     "combine",
     "concatenate",
     "cross_entropy",

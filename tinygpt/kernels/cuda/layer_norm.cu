@@ -1,44 +1,50 @@
 // Layer normalisation:  y = w x_hat + b,  x_hat = (x - mean) r,  r = 1 / sqrt(variance + eps).
 //
-// x (N, C), w (C,), b (C,) or null -> y (N, C); mean and r (N,) are kept for the way back.
-// The derivation is in ops/layer_norm.py. C is a multiple of 4.
+// x (N, C), w (C,), b (C,) or null -> y (N, C); mean and r (N,) are kept for the way back. With an
+// h (N, C), this is add_layer_norm: sum = x + h is written, and what is normalised.
+// The derivations are in ops/layer_norm.py and ops/residual.py. C is a multiple of 4.
 
 #include "common.cuh"
 
 // One warp a row. Lane l takes columns 4 l .. 4 l + 3, and those 128 further on, and so on. What is
 // read again comes from the cache.
-KERNEL void layer_norm_forward(result *y, float *mean, float *r_std, const scalar *x,
-                               const scalar *w, const scalar *b, float eps, int N, int C) {
+KERNEL void layer_norm_forward(result *y, scalar *sum, float *mean, float *r_std, const scalar *x,
+                               const result *h, const scalar *w, const scalar *b, float eps, int N,
+                               int C) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
     if (row >= N) return;
-    x += (size_t)row * C;
-    y += (size_t)row * C;
+    size_t at = (size_t)row * C;
 
-    float sum = 0;
+    float total = 0;
     for (int c = 4 * lane; c < C; c += 128) {
         float v[4];
-        load4(v, x + c);
-        for (int i = 0; i < 4; i++) sum += v[i];
+        load4(v, x + at + c);
+        if (h) {
+            add4(v, h + at + c);
+            store4(sum + at + c, v);
+        }
+        for (int i = 0; i < 4; i++) total += v[i];
     }
-    float m = warp_sum(sum) / C;
+    float m = warp_sum(total) / C;
+    if (h) x = sum;  // each lane reads what it wrote itself
 
     float squares = 0;
     for (int c = 4 * lane; c < C; c += 128) {
         float v[4];
-        load4(v, x + c);
+        load4(v, x + at + c);
         for (int i = 0; i < 4; i++) squares += (v[i] - m) * (v[i] - m);
     }
     float r = 1 / sqrtf(warp_sum(squares) / C + eps);
 
     for (int c = 4 * lane; c < C; c += 128) {
         float v[4];
-        load4(v, x + c);
+        load4(v, x + at + c);
         for (int i = 0; i < 4; i++) {
             v[i] = (v[i] - m) * r * to_float(w[c + i]);
             if (b) v[i] += to_float(b[c + i]);
         }
-        store4(y + c, v);
+        store4(y + at + c, v);
     }
     if (lane == 0) {
         mean[row] = m;
@@ -46,17 +52,18 @@ KERNEL void layer_norm_forward(result *y, float *mean, float *r_std, const scala
     }
 }
 
-// dx = carried + r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w;
+// dx = ds + r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w;
 // dw = sum of dy x_hat and db = sum of dy over rows.
 //
-// carried (N, C) or null: what x has from others. parts (blocks, 2, C): dw and db of the ROWS rows
-// of each block, which its warps take in turn; sum_parts in sums.cu adds them up. Shared memory:
-// (warps, 2, C) floats, in which each warp adds up its own.
+// ds (N, C) or null: the gradient of sum. dh (N, C) or null: dx once more, as products take it.
+// parts (blocks, 2, C): dw and db of the ROWS rows of each block, which its warps take in turn;
+// sum_parts in sums.cu adds them up. Shared memory: (warps, 2, C) floats, in which each warp adds up
+// its own.
 const int ROWS = 32;
 
-KERNEL void layer_norm_backward(scalar *dx, float *parts, const result *dy, const scalar *carried,
-                                const scalar *x, const scalar *w, const float *mean,
-                                const float *r_std, int N, int C) {
+KERNEL void layer_norm_backward(scalar *dx, result *dh, float *parts, const scalar *ds,
+                                const result *dy, const scalar *x, const scalar *w,
+                                const float *mean, const float *r_std, int N, int C) {
     DYNAMIC_SHARED(shared);
     int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float *sums = (float *)shared, *dw = sums + 2 * warp * C, *db = dw + C;  // of a warp's rows
@@ -96,8 +103,9 @@ KERNEL void layer_norm_backward(scalar *dx, float *parts, const result *dy, cons
                 g[i] = r * (dx_hat - average - x_hat * along);
             }
             add_to4(dw + c, v);
-            if (carried) add4(g, carried + at + c);
+            if (ds) add4(g, ds + at + c);
             store4(dx + at + c, g);
+            if (dh) store4(dh + at + c, g);
         }
     }
     __syncthreads();
