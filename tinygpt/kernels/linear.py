@@ -16,7 +16,7 @@ def linear(x, w, b=None):
     if not _multiplied(x, w):
         return ops.linear(x, w, b)
     dtype = dtype_for_products(x)
-    y, backward_of_product = _product(x, w, dtype, None if b is None else for_products(b))
+    y, backward_of_product = _rows_by_matrix(x, w, dtype, None if b is None else for_products(b))
 
     def backward(dy, needs=(True, True, True), to_leaf=(False, False, False)):
         dy = dy.astype(dtype, copy=False)
@@ -32,7 +32,7 @@ def matmul(a, b):
     """The twin of ops.matmul, where all of `a` shares one matrix b. y is of the wider dtype."""
     if a.ndim < 2 or b.ndim != 2 or a.shape[-1] != len(b) or not _multiplied(a, b):
         return ops.matmul(a, b)
-    return _product(a, b, np.result_type(a.dtype, b.dtype))
+    return _rows_by_matrix(a, b, np.result_type(a.dtype, b.dtype))
 
 
 def _multiplied(x, w):
@@ -40,7 +40,7 @@ def _multiplied(x, w):
     return stored(x) and stored(w) and dtype_for_products(x) == dtype_for_products(w)
 
 
-def _product(x, w, dtype, b=None):
+def _rows_by_matrix(x, w, dtype, b=None):
     """x (..., K) @ w (K, N) + b (N,) in `dtype`, and the backward of the product."""
     shape, dtypes = x.shape, (x.dtype, w.dtype)
     rows, w = for_products(x.reshape(-1, shape[-1])), for_products(w)

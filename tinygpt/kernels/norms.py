@@ -87,8 +87,9 @@ def _launched(name, x, h, weights, eps):
     grid = (ceil(N, WARPS),), (32 * WARPS,)
     arguments = (y, s, *kept, x, h, *weights, float(eps), N, C)
     launch(f"{name}.cu", f"{name}_forward", x, *grid, arguments, result=rounded)
-    s = x if s is None else s
-    given, short = h is not None, h is not None and h.dtype != x.dtype
+    s = x if h is None else s
+    short = h is not None and h.dtype != x.dtype  # and so is its gradient
+    same = h is not None and not short
 
     def backward(ds, dy, to_leaf=(False, False, False, False)):
         ds = None if ds is None else contiguous(ds.astype(s.dtype, copy=False))
@@ -107,6 +108,6 @@ def _launched(name, x, h, weights, eps):
             None if w is None else sum_parts(parts[:, i], w, leaf)
             for i, (w, leaf) in enumerate(zip(weights, to_leaf[2:], strict=False))
         ]
-        return dx, dx if given and not short else dh, *dweights
+        return dx, dx if same else dh, *dweights
 
     return (s, y), backward
