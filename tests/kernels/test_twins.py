@@ -52,6 +52,34 @@ def test_a_sum_and_its_norm_before_products_in_16_bits(device, op):
         check_rounded_sum(device, op, order)
 
 
+def test_a_sum_of_rows_that_lie_apart(device):
+    """x, h and what comes back, each in every other row of an array."""
+    drawn = np.random.default_rng(0).standard_normal((4, 6, 8))
+    w = np.linspace(1, 2, 8)
+    with device.running():
+        x, h, ds, dy = (device.array(a, "float32")[::2] for a in drawn)
+        twin = kernels.twin(ops.add_rms_norm, [x])
+        y, backward = twin(x, h, device.array(w, "float32"))
+        actual = (*y, *backward(ds, dy))
+    x, h, ds, dy = drawn[:, ::2]
+    y, backward = ops.add_rms_norm(x, h, w)
+    for a, e in zip(actual, y + backward(ds, dy), strict=True):
+        assert relative_error(to_numpy(a), e) < 1e-6
+
+
+def test_an_h_that_no_product_left(device):
+    """Where products take 16 bits, one of 32 is added by the op."""
+    stored_as("bfloat16")
+    x, h, w = np.random.default_rng(0).standard_normal((3, 4, 8))
+    with device.running(), kernels.precision("bfloat16"):
+        arrays = [device.array(a, "float32") for a in (x, h, w[0])]
+        (s, y), backward = kernels.twin(ops.add_layer_norm, arrays)(*arrays)
+        actual = (s, y, *backward(s, y)[:3])
+    (s, y), backward = ops.add_layer_norm(x, h, w[0])
+    for a, e in zip(actual, (s, y, *backward(s, y)[:3]), strict=True):
+        assert relative_error(to_numpy(a), e) < 1e-6
+
+
 @pytest.mark.parametrize("case", ["gelu_tanh", "linear_cross_entropy", "attention with dropout"])
 def test_float16(device, case):
     for order in device.orders[::3]:
