@@ -50,8 +50,7 @@ class Block(Module):
 
     def __call__(self, x, h, turn, key: Key | None, cache: KVCache | None, layer: int) -> tuple:
         x, y = self.ln_1.of_sum(x, h)
-        h = self.attn(y, turn, key, cache, layer)
-        x, y = self.ln_2.of_sum(x, h)
+        x, y = self.ln_2.of_sum(x, self.attn(y, turn, key, cache, layer))
         h = self.mlp(y, key)
         return (x, *h) if isinstance(h, tuple) else (x, h)
 

@@ -18,8 +18,9 @@ def add_layer_norm(x, h, w, b=None, eps=1e-5):
     y, backward_of_norm = layer_norm(s, w, b, eps)
 
     def backward(ds, dy):
-        more, dw, db = backward_of_norm(dy)
-        return *backward_of_sum(ds + more), dw, db
+        dx, dw, db = backward_of_norm(dy)
+        dx += ds
+        return *backward_of_sum(dx), dw, db
 
     return (s, y), backward
 
@@ -37,8 +38,9 @@ def add_rms_norm(x, h, w=None, eps=1e-5):
     y, backward_of_norm = rms_norm(s, w, eps)
 
     def backward(ds, dy):
-        more, dw = backward_of_norm(dy)
-        return *backward_of_sum(ds + more), dw
+        dx, dw = backward_of_norm(dy)
+        dx += ds
+        return *backward_of_sum(dx), dw
 
     return (s, y), backward
 
