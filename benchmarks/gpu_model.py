@@ -15,6 +15,7 @@ The rates below are assumptions, alike for both but for attention: benchmarks/gp
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib.util
 import statistics
@@ -22,7 +23,7 @@ import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -209,19 +210,8 @@ def torch_step(config: GPTConfig, B: int) -> Step:
     import torch_gpt
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    def attention(q, k, v, dropout_p, is_causal):  # which draws its dropout by itself
-        return with_dropout_elsewhere(q, k, v, is_causal=is_causal)
-
-    def dropout(x, p, training):  # one launch on a GPU, and several on a CPU
-        return torch.native_dropout(x, p, training)[0] if p else x
-
-    with_dropout_elsewhere = torch_gpt.F.scaled_dot_product_attention
     noting = torch_launches()
-    with (
-        FakeTensorMode(),
-        mock.patch.object(torch_gpt.F, "scaled_dot_product_attention", attention),
-        mock.patch.object(torch_gpt.F, "dropout", dropout),
-    ):
+    with FakeTensorMode(), called_as_on_a_gpu(torch_gpt.F):
         model = torch_gpt.TorchGPT(config)
         ids = torch.zeros(B, config.block_size, dtype=torch.long)
         with noting, torch.autocast("cpu", torch.bfloat16):
@@ -232,6 +222,25 @@ def torch_step(config: GPTConfig, B: int) -> Step:
     optimizer = [Launch("norm", weights), Launch("clip", 2 * weights), Launch("adamw", 7 * weights)]
     # Gradients are among what was alive at the most; the weights and two moments come on top.
     return Step("PyTorch", noting.launches + optimizer, noting.most + 3 * weights)
+
+
+@contextlib.contextmanager
+def called_as_on_a_gpu(F: Any) -> Iterator[None]:
+    """Has PyTorch call once on a CPU what is one call on a GPU."""
+    import torch
+
+    def attention(q, k, v, dropout_p, is_causal):  # which draws its dropout by itself
+        return with_dropout_elsewhere(q, k, v, is_causal=is_causal)
+
+    def dropout(x, p, training):
+        return torch.native_dropout(x, p, training)[0] if p else x
+
+    with_dropout_elsewhere = F.scaled_dot_product_attention
+    with (
+        mock.patch.object(F, "scaled_dot_product_attention", attention),
+        mock.patch.object(F, "dropout", dropout),
+    ):
+        yield
 
 
 def torch_launches() -> Any:
@@ -295,7 +304,7 @@ def torch_asking(config: GPTConfig) -> float:
     seconds = []
     for _ in range(WARM_UP + STEPS):
         start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
+        with called_as_on_a_gpu(torch_gpt.F), torch.autocast("cpu", torch.bfloat16):
             loss = model.loss(ids, ids)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

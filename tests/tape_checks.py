@@ -53,7 +53,7 @@ def tape(_):
 
 
 def product_that_adds(x, w):
-    """x * w, whose backward adds to what is there, where the tape says that something is."""
+    """x * w, whose backward adds to what is there, where the tape says that w is a leaf."""
 
     def backward(dy, to_leaf=(False, False)):
         def add_to(grad):
@@ -70,8 +70,8 @@ def added(_):
 
     def network(x, w, product=ops.multiply):
         x = x.exp()
-        y = tinygpt.tensor.apply(product, x, w)  # by a leaf
-        return x + tinygpt.tensor.apply(product, w, y.tanh())  # by what is none
+        y = tinygpt.tensor.apply(product, x, w)  # w is a leaf
+        return x + tinygpt.tensor.apply(product, w, y.tanh())  # y.tanh() is none
 
     def by_adding(x, w):
         return network(x, w, product_that_adds)

@@ -422,7 +422,7 @@ def test_sinusoidal_positions():
     """Vaswani et al. 2017, section 3.5, as printed there."""
     model = small_gpt(position="sinusoidal")
     seen = []
-    model.h[0].ln_1.of_sum = lambda x, h: seen.append(x.data) or (x, x)
+    model.h[0].ln_1.add_and_norm = lambda x, h: seen.append(x.data) or (x, x)
     model([[3, 3, 3]])
     added = seen[0][0] - model.wte.weight.data[3]
     for position in range(3):

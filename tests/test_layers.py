@@ -125,7 +125,7 @@ def test_imports_from_outside(file):
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "ops").glob("*.py")), ids=lambda f: f.name)
-def test_an_op_needs_numpy_math_and_at_most_one_helper(file):
+def test_an_op_needs_numpy_math_and_few_helpers(file):
     helpers = {"tinygpt.ops.broadcast.unbroadcast", "tinygpt.ops.dropout.keep_mask"}
     if file.name == "sliding_window_attention.py":  # which is attention, block by block
         attention = "tinygpt.ops.scaled_dot_product_attention"

@@ -58,7 +58,9 @@ def check_sums(device, case, dtype="float32", order=0):
         y, backward = kernels.twin(op, [x, *others])(x, *others)
         rng = np.random.default_rng(1)
         dys = [device.array(rounded(rng.standard_normal(p.shape), stored)) for p in results(y)]
-        first = 2 if op is ops.add_layer_norm else 1  # leaves come behind x, or x and h
+        first = (
+            2 if op in (ops.add_layer_norm, ops.add_rms_norm) else 1
+        )  # leaves come behind x, or x and h
         expected = backward(*dys)[first:]
         functions = backward(*dys, to_leaf=[i >= first for i in range(len(arrays))])[first:]
         for f, e in zip(functions, expected, strict=True):
@@ -210,6 +212,11 @@ CASES = {
         heads(1, 70, 75, 4, 2, 32),
     ),
     "layer_norm of 6 numbers": (ops.layer_norm, [draw((5, 6)), draw(6), draw(6)]),
+    "add_layer_norm of 6 numbers": (
+        ops.add_layer_norm,
+        [draw((5, 6)), draw((5, 6)), draw(6), draw(6)],
+    ),
+    "add_rms_norm of 6 numbers and nothing": (ops.add_rms_norm, [draw((5, 6)), None, draw(6)]),
     "combine": (ops.combine, [draw((8, 6)), draw((4, 2)), np.arange(8)[::-1].copy()]),
 }
 LARGE_HEADS = {

@@ -14,8 +14,6 @@ from . import ops
 from .rng import Key, Rng, as_key
 from .tensor import Tensor, apply
 
-Several = Callable[..., tuple[Tensor, ...]]  # the type of an op with several results
-
 
 def _lift(op: Callable) -> Callable[..., Tensor]:
     @functools.wraps(op)
@@ -23,6 +21,11 @@ def _lift(op: Callable) -> Callable[..., Tensor]:
         return apply(op, *inputs, **options)
 
     return function
+
+
+def _lift_several(op: Callable) -> Callable[..., tuple[Tensor, ...]]:
+    """The same, of an op with several results."""
+    return _lift(op)  # type: ignore[return-value]
 
 
 add = _lift(ops.add)
@@ -50,7 +53,7 @@ max = _lift(ops.max)
 reshape = _lift(ops.reshape)
 transpose = _lift(ops.transpose)
 index = _lift(ops.index)
-split: Several = _lift(ops.split)  # type: ignore[assignment]
+split = _lift_several(ops.split)
 where = _lift(ops.where)
 
 matmul = _lift(ops.matmul)
@@ -60,8 +63,8 @@ dispatch = _lift(ops.dispatch)
 combine = _lift(ops.combine)
 layer_norm = _lift(ops.layer_norm)
 rms_norm = _lift(ops.rms_norm)
-add_layer_norm: Several = _lift(ops.add_layer_norm)  # type: ignore[assignment]
-add_rms_norm: Several = _lift(ops.add_rms_norm)  # type: ignore[assignment]
+add_layer_norm = _lift_several(ops.add_layer_norm)
+add_rms_norm = _lift_several(ops.add_rms_norm)
 rope = _lift(ops.rope)
 softmax = _lift(ops.softmax)
 log_softmax = _lift(ops.log_softmax)

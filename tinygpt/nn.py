@@ -123,8 +123,8 @@ class LayerNorm(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.weight, self.bias, eps=self.eps)
 
-    def of_sum(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, ...]:
-        """x + h, or x where h is None, and the norm of that."""
+    def add_and_norm(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, ...]:
+        """(s, the norm of s), where s = x + h; or s = x, where h is None."""
         return F.add_layer_norm(x, h, self.weight, self.bias, eps=self.eps)
 
 
@@ -138,8 +138,8 @@ class RMSNorm(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.weight, eps=self.eps)
 
-    def of_sum(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, ...]:
-        """x + h, or x where h is None, and the norm of that."""
+    def add_and_norm(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, ...]:
+        """(s, the norm of s), where s = x + h; or s = x, where h is None."""
         return F.add_rms_norm(x, h, self.weight, eps=self.eps)
 
 

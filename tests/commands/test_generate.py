@@ -155,10 +155,17 @@ def test_whoever_reads_may_have_enough(folder):
     assert re.fullmatch(r"\d+ tokens, [\d.]+ tokens/s\n", errors)
 
 
+def heed_ctrl_c():
+    """A shell that starts the tests in the background has them ignore it, and all they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal on Windows")
 def test_ctrl_c_in_a_process_of_its_own(folder):
     command = [sys.executable, "-m", "tinygpt", "generate", folder, "--max-new-tokens", "1000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c
+    ) as process:
         process.stdout.read(20)
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)

@@ -68,7 +68,7 @@ def test_a_sum_of_rows_that_lie_apart(device):
 
 
 def test_an_h_that_no_product_left(device):
-    """Where products take 16 bits, one of 32 is added by the op."""
+    """Where products take 16 bits, one of 32 is added by the op, in 32."""
     stored_as("bfloat16")
     x, h, w = np.random.default_rng(0).standard_normal((3, 4, 8))
     with device.running(), kernels.precision("bfloat16"):
@@ -121,6 +121,7 @@ def test_heads_of_other_sizes(device, case, dtype):
         "layer_norm",
         "rms_norm",
         "add_layer_norm",
+        "add_rms_norm",
         "linear",
         "embedding of one id",
         "linear_cross_entropy",

@@ -71,13 +71,15 @@ def test_a_sum_with_nothing_is_x():
     np.testing.assert_array_equal(dw, expected_dw)
 
 
-@pytest.mark.parametrize("layer", [LayerNorm(4, eps=0.1), LayerNorm(4, bias=False), RMSNorm(4)])
+@pytest.mark.parametrize("layer", [LayerNorm(4, eps=0.1), LayerNorm(4, False), RMSNorm(4, 0.1)])
 def test_of_a_layer(layer):
-    x, h = Tensor(Draw(0)(3, 4).astype("float32")), Tensor(Draw(1)(3, 4).astype("float32"))
-    for of, added in ((h, x + h), (None, x)):
-        s, y = layer.of_sum(x, of)
-        np.testing.assert_array_equal(s.data, added.data)
-        np.testing.assert_array_equal(y.data, layer(added).data)
+    for i, p in enumerate(layer.parameters()):
+        p.data = Draw(2 + i)(4).astype("float32")
+    x, h = (Tensor(Draw(i)(3, 4).astype("float32")) for i in range(2))
+    for added, expected in ((h, x + h), (None, x)):
+        s, y = layer.add_and_norm(x, added)
+        np.testing.assert_array_equal(s.data, expected.data)
+        np.testing.assert_array_equal(y.data, layer(expected).data)
 
 
 @pytest.mark.parametrize("unused", [0, 1])

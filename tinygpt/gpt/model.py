@@ -37,8 +37,9 @@ class Block(Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x)).
 
     The second sum is left to the norm behind it, the first of the next block: a GPU reads and
-    writes x only once for both. So a block gets x and the h still to be added to it, and returns
-    the same two. With a mixture of experts it also returns how far from balanced that was.
+    writes x only once for both. So a block gets x and a branch, which is still to be added to x, or
+    None, and returns the same two. With a mixture of experts it also returns how far from balanced
+    that was.
     """
 
     def __init__(self, config: GPTConfig, rng, dtype):
@@ -48,15 +49,17 @@ class Block(Module):
         self.ln_2 = _norm(config, dtype)
         self.mlp = (MLP if config.n_expert is None else Mixture)(config, rng, std, dtype)
 
-    def __call__(self, x, h, turn, key: Key | None, cache: KVCache | None, layer: int) -> tuple:
-        x, y = self.ln_1.of_sum(x, h)
-        x, y = self.ln_2.of_sum(x, self.attn(y, turn, key, cache, layer))
-        h = self.mlp(y, key)
-        return (x, *h) if isinstance(h, tuple) else (x, h)
+    def __call__(
+        self, x, branch, turn, key: Key | None, cache: KVCache | None, layer: int
+    ) -> tuple:
+        x, y = self.ln_1.add_and_norm(x, branch)
+        x, y = self.ln_2.add_and_norm(x, self.attn(y, turn, key, cache, layer))
+        branch = self.mlp(y, key)
+        return (x, *branch) if isinstance(branch, tuple) else (x, branch)
 
 
-def _added(x: Tensor, h: Tensor | None) -> Tensor:
-    return x if h is None else x + h
+def _added(x: Tensor, branch: Tensor | None) -> Tensor:
+    return x if branch is None else x + branch
 
 
 def _norm(config: GPTConfig, dtype) -> LayerNorm | RMSNorm:
@@ -163,20 +166,22 @@ class GPT(Module):
         elif config.position == "rope":
             turn = [sent(table, x.data) for table in positions]
         x = F.dropout(x, config.dropout, key and key.fold(config.n_layer))
-        h = None  # what the last block has for x
+        branch = None  # what is still to be added to x
         for layer, block in enumerate(self.h):
             f = functools.partial(
                 block, turn=turn, key=key and key.fold(layer), cache=cache, layer=layer
             )
-            if config.remat and cache is None:  # keeps what it gets: their sum is half of it
-                x, h, *imbalance = remat(f, _added(x, h), None)
+            if (
+                config.remat and cache is None
+            ):  # it keeps what f is given: better one array than two
+                x, branch, *imbalance = remat(f, _added(x, branch), None)
             else:
-                x, h, *imbalance = f(x, h)
+                x, branch, *imbalance = f(x, branch)
             if imbalances is not None:
-                imbalances += imbalance
+                imbalances.extend(imbalance)
         if cache is not None:
             cache.advance(T)
-        return self.ln_f(_added(x, h))
+        return self.ln_f(_added(x, branch))  # of the sum itself, no one asks for the gradient
 
     def generate(
         self,

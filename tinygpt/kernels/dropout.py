@@ -24,7 +24,7 @@ def dropout(x, p, rng, first=0):
         return y
 
     def backward(dy):
-        return (drop(dy),)  # as x, also where dy is of the residual stream, in float32
+        return (drop(dy),)  # as x, also where a plain sum hands on its gradient in float32
 
     return drop(x), backward
 

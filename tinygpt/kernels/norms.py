@@ -24,7 +24,7 @@ def layer_norm(x, w, b=None, eps=1e-5):
 
     Rows of more than 6144 numbers are left to the op.
     """
-    return _norm(ops.layer_norm, layer_norm, x, (w, b), eps)
+    return _norm_alone(ops.layer_norm, layer_norm, x, (w, b), eps)
 
 
 def rms_norm(x, w=None, eps=1e-5):
@@ -32,27 +32,33 @@ def rms_norm(x, w=None, eps=1e-5):
 
     Rows of more than 12288 numbers are left to the op.
     """
-    return _norm(ops.rms_norm, rms_norm, x, (w,), eps)
+    return _norm_alone(ops.rms_norm, rms_norm, x, (w,), eps)
 
 
 def add_layer_norm(x, h, w, b=None, eps=1e-5):
-    """The twin of ops.add_layer_norm. Saves x + h, w and two numbers per row."""
+    """The twin of ops.add_layer_norm. Saves x + h, w and two numbers per row.
+
+    Rows of more than 6144 numbers are left to the op, and an h that is not as a product leaves it.
+    """
     if _fits_sum(x, h, (w, b)):
-        return _launched("layer_norm", x, h, (w, b), eps)
+        return _sum_and_norm("layer_norm", x, h, (w, b), eps)
     return by_the_op(ops.add_layer_norm, (x, h, w, b), {"eps": eps})
 
 
 def add_rms_norm(x, h, w=None, eps=1e-5):
-    """The twin of ops.add_rms_norm. Saves x + h, w and one number per row."""
+    """The twin of ops.add_rms_norm. Saves x + h, w and one number per row.
+
+    Rows of more than 12288 numbers are left to the op, and an h that is not as a product leaves it.
+    """
     if _fits_sum(x, h, (w,)):
-        return _launched("rms_norm", x, h, (w,), eps)
+        return _sum_and_norm("rms_norm", x, h, (w,), eps)
     return by_the_op(ops.add_rms_norm, (x, h, w), {"eps": eps})
 
 
-def _norm(op, twin, x, weights, eps):
+def _norm_alone(op, twin, x, weights, eps):
     if not _fits(x, weights):  # 16 bits, perhaps with weights in float32, are widened first
         return by_the_op(twin if is_short(x) else op, (x, *weights), {"eps": eps})
-    (_, y), backward_of_both = _launched(op.__name__, x, None, weights, eps)
+    (_, y), backward_of_both = _sum_and_norm(op.__name__, x, None, weights, eps)
 
     def backward(dy, to_leaf=(False, False, False)):
         dx, _, *dweights = backward_of_both(None, dy, (to_leaf[0], False, *to_leaf[1:]))
@@ -77,24 +83,24 @@ def _warps(x, weights):
     return min(WARPS, MOST_SHARED // (4 * len(weights) * x.shape[-1]))
 
 
-def _launched(name, x, h, weights, eps):
+def _sum_and_norm(name, x, h, weights, eps):
     """(x + h, its norm) and their backward, by the kernels in the .cu file of that name."""
     x, h = contiguous(x), None if h is None else contiguous(h)
     C, rounded = x.shape[-1], dtype_for_products(x)
     N = x.size // C
     s, y = None if h is None else empty(x), empty(x, dtype=rounded)
-    kept = [empty(x, (N,), "float32") for _ in weights]  # a number of each row: mean, 1 / std
+    kept = [empty(x, (N,), "float32") for _ in weights]  # of rows: mean, 1 / std; or 1 / rms
     grid = (ceil(N, WARPS),), (32 * WARPS,)
     arguments = (y, s, *kept, x, h, *weights, float(eps), N, C)
     launch(f"{name}.cu", f"{name}_forward", x, *grid, arguments, result=rounded)
     s = x if h is None else s
-    short = h is not None and h.dtype != x.dtype  # and so is its gradient
-    same = h is not None and not short
+    rounds_dh = h is not None and h.dtype != x.dtype
+    dh_is_dx = h is not None and not rounds_dh
 
     def backward(ds, dy, to_leaf=(False, False, False, False)):
         ds = None if ds is None else contiguous(ds.astype(s.dtype, copy=False))
         dy, dx = contiguous(dy.astype(rounded, copy=False)), empty(s)
-        dh = empty(s, dtype=rounded) if short else None
+        dh = empty(s, dtype=rounded) if rounds_dh else None
         parts = None
         if weights[0] is not None:
             parts = empty(s, (ceil(N, ROWS), len(weights), C), "float32")
@@ -108,6 +114,6 @@ def _launched(name, x, h, weights, eps):
             None if w is None else sum_parts(parts[:, i], w, leaf)
             for i, (w, leaf) in enumerate(zip(weights, to_leaf[2:], strict=False))
         ]
-        return dx, dx if same else dh, *dweights
+        return dx, dx if dh_is_dx else dh, *dweights
 
     return (s, y), backward

@@ -1,4 +1,4 @@
-"""A residual sum and the norm behind it: in a transformer the one always follows the other."""
+"""A residual sum and the norm behind it: in a pre-norm transformer one follows every sum."""
 
 from .arithmetic import add
 from .layer_norm import layer_norm
@@ -19,7 +19,7 @@ def add_layer_norm(x, h, w, b=None, eps=1e-5):
 
     def backward(ds, dy):
         dx, dw, db = backward_of_norm(dy)
-        dx += ds
+        dx += ds  # nobody else has this array
         return *backward_of_sum(dx), dw, db
 
     return (s, y), backward
@@ -31,7 +31,7 @@ def add_rms_norm(x, h, w=None, eps=1e-5):
     x (..., C), h like x or None for 0, w (C,) or None for 1 -> s, y like x.   Saves what rms_norm
     does.
 
-    As above:
+    s goes two ways, on to the next sum and into the norm, and what comes back on both adds up:
         dx = dh = ds + (what rms_norm makes of dy)
     """
     s, backward_of_sum = _sum(x, h)
@@ -39,7 +39,7 @@ def add_rms_norm(x, h, w=None, eps=1e-5):
 
     def backward(ds, dy):
         dx, dw = backward_of_norm(dy)
-        dx += ds
+        dx += ds  # nobody else has this array
         return *backward_of_sum(dx), dw
 
     return (s, y), backward

@@ -1,8 +1,8 @@
 // Layer normalisation:  y = w x_hat + b,  x_hat = (x - mean) r,  r = 1 / sqrt(variance + eps).
 //
 // x (N, C), w (C,), b (C,) or null -> y (N, C); mean and r (N,) are kept for the way back. With an
-// h (N, C), this is add_layer_norm: sum = x + h is written, and what is normalised.
-// The derivations are in ops/layer_norm.py and ops/residual.py. C is a multiple of 4.
+// h (N, C), this is add_layer_norm: sum = x + h is written, and is what is normalised; h and sum are
+// null without. The derivations are in ops/layer_norm.py and ops/residual.py. C is a multiple of 4.
 
 #include "common.cuh"
 
@@ -55,7 +55,8 @@ KERNEL void layer_norm_forward(result *y, scalar *sum, float *mean, float *r_std
 // dx = ds + r (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)),  dx_hat = dy w;
 // dw = sum of dy x_hat and db = sum of dy over rows.
 //
-// ds (N, C) or null: the gradient of sum. dh (N, C) or null: dx once more, as products take it.
+// x: what was normalised. ds (N, C) or null: the gradient of sum. dh (N, C) or null: dx once more, as
+// products take it.
 // parts (blocks, 2, C): dw and db of the ROWS rows of each block, which its warps take in turn;
 // sum_parts in sums.cu adds them up. Shared memory: (warps, 2, C) floats, in which each warp adds up
 // its own.

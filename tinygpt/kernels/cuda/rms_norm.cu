@@ -1,8 +1,8 @@
 // Root-mean-square normalisation:  y = w x_hat,  x_hat = x r,  r = 1 / sqrt(mean(x^2) + eps).
 //
 // x (N, C), w (C,) or null for 1 -> y (N, C); r (N,) is kept for the way back. With an h (N, C),
-// this is add_rms_norm: sum = x + h is written, and what is normalised.
-// The derivations are in ops/rms_norm.py and ops/residual.py. C is a multiple of 4.
+// this is add_rms_norm: sum = x + h is written, and is what is normalised; h and sum are null
+// without. The derivations are in ops/rms_norm.py and ops/residual.py. C is a multiple of 4.
 
 #include "common.cuh"
 
@@ -39,7 +39,8 @@ KERNEL void rms_norm_forward(result *y, scalar *sum, float *r_rms, const scalar 
 // dx = ds + r (dx_hat - x_hat mean(dx_hat x_hat)),  dx_hat = dy w;
 // dw = sum of dy x_hat over rows.
 //
-// ds (N, C) or null: the gradient of sum. dh (N, C) or null: dx once more, as products take it.
+// x: what was normalised. ds (N, C) or null: the gradient of sum. dh (N, C) or null: dx once more, as
+// products take it.
 // parts (blocks, C), null without w: dw of the ROWS rows of each block, which its warps take in turn;
 // sum_parts in sums.cu adds them up. Shared memory: (warps, C) floats, in which each warp adds up its
 // own.
