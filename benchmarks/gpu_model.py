@@ -150,7 +150,7 @@ def noted(name: str, result: Any, *inputs: Any) -> Any:
 ATTENTION_KERNELS = {
     "attention_forward": (0, 2, 2.0),
     "attention_backward_kv": (1, 3, 2.5),
-    "attention_backward_q": (1, 2, 2.5),
+    "attention_backward_q": (1, 3, 2.5),
 }
 
 

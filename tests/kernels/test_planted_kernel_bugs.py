@@ -56,7 +56,7 @@ def square_sum(device, order):
 
 
 SYNC = "__syncthreads();"
-FORWARD, DELTA = "attention_forward(", "attention_backward_delta("
+FORWARD = "attention_forward("
 KEYS, QUERIES = "attention_backward_kv(", "attention_backward_q("
 BACK = "layer_norm_backward("
 causal, dropped = case("attention"), case("attention with dropout")
@@ -94,7 +94,9 @@ BUGS = [
     ("attention", "x * (y - delta_q)", "if (threshold) drop_rows_are_keys(p, dropout, element, S, "
      "keep_scale);", ";", dropped),
     # attention, backward
-    ("attention", DELTA, "row / H % T", "row % T", causal),
+    ("attention", QUERIES, "t == 0 && row < T", "t == 0", causal),
+    ("attention", QUERIES, "delta_q[r] += __shfl_xor_sync(WHOLE_WARP, delta_q[r], 2);", ";",
+     causal),
     ("attention", KEYS, SYNC, ";", causal),
     ("attention", "product_nn<COLUMNS>(dk_rows", SYNC, ";", dropped),
     ("attention", KEYS, "copies_wait<1>();", "copies_wait<2>();", causal),

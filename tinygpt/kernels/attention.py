@@ -57,10 +57,6 @@ def scaled_dot_product_attention(
     def backward(dy):
         dy = contiguous(dy.transpose(0, 2, 1, 3).astype(y.dtype, copy=False))  # (B, T, H, D)
         delta = empty(log_sums)
-        launch(
-            "attention.cu", "attention_backward_delta", q, (ceil(B * T * H, 4),), (128,),
-            (delta, y, dy, H, T, B * T * H), D=D,
-        )  # fmt: skip
         if S == T:  # side by side, as a projection leaves q, k and v: see split()
             packed = empty(q, (B, T, H + 2 * G, D))
             dq, dk, dv = packed[:, :, :H], packed[:, :, H : H + G], packed[:, :, H + G :]
@@ -70,12 +66,12 @@ def scaled_dot_product_attention(
         step_q, step_k = (g.strides[1] // g.itemsize for g in (dq, dk))
         inputs = (q, k, v, dy, log_sums, delta, *sizes, scale, c, *random)
         launch(
-            "attention.cu", "attention_backward_kv", q, keys, (THREADS,),
-            (dk, dv, step_k, *inputs), shared=shared_backward, D=D,
+            "attention.cu", "attention_backward_q", q, queries, (THREADS,),
+            (dq, step_q, y, *inputs), shared=shared_backward, D=D,
         )  # fmt: skip
         launch(
-            "attention.cu", "attention_backward_q", q, queries, (THREADS,),
-            (dq, step_q, *inputs), shared=shared_backward, D=D,
+            "attention.cu", "attention_backward_kv", q, keys, (THREADS,),
+            (dk, dv, step_k, *inputs), shared=shared_backward, D=D,
         )  # fmt: skip
         gradients = zip((dq, dk, dv), dtypes, strict=True)
         return tuple(g.transpose(0, 2, 1, 3).astype(d, copy=False) for g, d in gradients)

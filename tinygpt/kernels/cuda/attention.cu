@@ -170,21 +170,93 @@ attention_forward(scalar *y, float *l, const scalar *q, const scalar *k, const s
 
 // ---- backward -----------------------------------------------------------------------------------
 
-// delta_t = sum over d of y_td dy_td.     y, dy (B, T, H, D) -> delta (B, H, T). A warp a row of y.
-KERNEL void attention_backward_delta(float *delta, const scalar *y, const scalar *dy, int H, int T,
-                                     int rows) {
-    int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (row >= rows) return;
-    float sum = 0;
-    for (int d = lane; d < D; d += 32) {
-        sum += to_float(y[(size_t)row * D + d]) * to_float(dy[(size_t)row * D + d]);
+// dq = scale ds k, with ds = p ((dy v^T) m - delta), m the mask of dropout, and delta_t = sum over d
+// of y_td dy_td, which is left for the other kernel.
+// y, dy, dq (B, T, H, D), delta (B, H, T). A block for ROWS queries of a head, as forward.
+KERNEL void __launch_bounds__(THREADS)
+attention_backward_q(scalar *dq, int step, const scalar *y, const scalar *q, const scalar *k,
+                     const scalar *v, const scalar *dy, const float *l, float *delta, int H, int G,
+                     int T, int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
+                     int k_time, int causal, float scale, float c, u64 first, const u64 *key,
+                     unsigned threshold, float keep_scale) {
+    DYNAMIC_SHARED(shared);
+    scalar *q_tile = (scalar *)shared, *dy_tile = q_tile + ROWS * D;
+    scalar *k_tiles = dy_tile + ROWS * D, *v_tiles = k_tiles + 2 * COLUMNS * D;  // two of each
+    int b = blockIdx.y / H, h = blockIdx.y % H, group = h / (H / G);
+    int row0 = (gridDim.x - 1 - blockIdx.x) * ROWS;
+    int warp_row = threadIdx.x / 32 * 16, lane = threadIdx.x % 32, t = lane % 4;
+    int offset = S - T;
+    q += (size_t)b * q_batch + h * q_head;
+    k += (size_t)b * k_batch + group * k_head;
+    v += (size_t)b * k_batch + group * k_head;
+    y += ((size_t)b * T * H + h) * D;
+    dy += ((size_t)b * T * H + h) * D;
+    Dropout dropout = {key, threshold};
+    u64 element0 = first + ((u64)blockIdx.y * T + row0 + warp_row) * S;
+
+    int seen = causal ? min(max(min(row0 + ROWS, T) + offset, 0), S) : S;
+    int tiles = (seen + COLUMNS - 1) / COLUMNS;
+    load_tile<ROWS>(q_tile, q, row0, T, q_time);
+    load_tile<ROWS>(dy_tile, dy, row0, T, H * D);
+    load_tile<COLUMNS>(k_tiles, k, 0, S, k_time);
+    load_tile<COLUMNS>(v_tiles, v, 0, S, k_time);
+    copies_commit();
+
+    float l_q[2], delta_q[2] = {};
+    for (int r = 0; r < 2; r++) {
+        int row = row0 + warp_row + lane / 4 + 8 * r, near = min(row, T - 1);
+        for (int d = 4 * t; d < D; d += 16) {  // the four lanes of a row
+            float y4[4], dy4[4];
+            load4(y4, y + (size_t)near * H * D + d);
+            load4(dy4, dy + (size_t)near * H * D + d);
+            for (int i = 0; i < 4; i++) delta_q[r] += y4[i] * dy4[i];
+        }
+        delta_q[r] += __shfl_xor_sync(WHOLE_WARP, delta_q[r], 1);
+        delta_q[r] += __shfl_xor_sync(WHOLE_WARP, delta_q[r], 2);
+        l_q[r] = l[(size_t)blockIdx.y * T + near];
+        if (t == 0 && row < T) delta[(size_t)blockIdx.y * T + row] = delta_q[r];
     }
-    sum = warp_sum(sum);
-    int h = row % H, t = row / H % T, b = row / H / T;
-    if (lane == 0) delta[((size_t)b * H + h) * T + t] = sum;
+    float dq_rows[D / 8][4] = {};
+    for (int j = 0; j < tiles; j++) {
+        if (j + 1 < tiles) {
+            int next = (j + 1) % 2 * COLUMNS * D;
+            load_tile<COLUMNS>(k_tiles + next, k, (j + 1) * COLUMNS, S, k_time);
+            load_tile<COLUMNS>(v_tiles + next, v, (j + 1) * COLUMNS, S, k_time);
+        }
+        copies_commit();
+        copies_wait<1>();
+        __syncthreads();
+
+        const scalar *k_now = k_tiles + j % 2 * COLUMNS * D;
+        float p[COLUMNS / 8][4], ds[COLUMNS / 8][4];
+        product_nt<COLUMNS>(p, q_tile, warp_row, k_now);
+        product_nt<COLUMNS>(ds, dy_tile, warp_row, v_tiles + j % 2 * COLUMNS * D);  // for now dp
+        if (threshold) drop_rows_are_queries(ds, dropout, element0 + j * COLUMNS, S, keep_scale);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            int query = row0 + warp_row + lane / 4 + 8 * r;
+            int edge = causal ? min(query + offset + 1, S) : S;
+            edge -= j * COLUMNS;
+#pragma unroll
+            for (int n = 0; n < COLUMNS / 8; n++) {
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    float x = p[n][2 * r + i];
+                    float weight = 8 * n + 2 * t + i < edge ? exp2f(x * c - l_q[r]) : 0;
+                    ds[n][2 * r + i] = weight * (ds[n][2 * r + i] - delta_q[r]);
+                }
+            }
+        }
+        product_nn<COLUMNS>(dq_rows, ds, k_now);
+        __syncthreads();
+    }
+    copies_wait<0>();
+
+    dq += (size_t)b * T * step + h * D;
+    store_rows(dq, dq_rows, row0 + warp_row, T, step, scale, scale);
 }
 
-// dv = (p m)^T dy and dk = scale ds^T q, with ds = p ((dy v^T) m - delta), m the mask of dropout.
+// dv = (p m)^T dy and dk = scale ds^T q.
 // dk, dv (B, S, G, D), dy (B, T, H, D). A block for ROWS keys of a head: grid (ceil(S / ROWS),
 // B G). It walks over the queries, of all query heads that it serves, that may see its first key.
 // Rows are keys, columns queries: s^T = k q^T and dp^T = v dy^T.
@@ -268,79 +340,4 @@ attention_backward_kv(scalar *dk, scalar *dv, int step, const scalar *q, const s
     dv += (size_t)b * S * step + group * D;
     store_rows(dk, dk_rows, row0 + warp_row, S, step, scale, scale);
     store_rows(dv, dv_rows, row0 + warp_row, S, step, 1, 1);
-}
-
-// dq = scale ds k.     dq (B, T, H, D). A block for ROWS queries of a head, as forward.
-KERNEL void __launch_bounds__(THREADS)
-attention_backward_q(scalar *dq, int step, const scalar *q, const scalar *k, const scalar *v,
-                     const scalar *dy, const float *l, const float *delta, int H, int G, int T,
-                     int S, int q_batch, int q_head, int q_time, int k_batch, int k_head,
-                     int k_time, int causal, float scale, float c, u64 first, const u64 *key,
-                     unsigned threshold, float keep_scale) {
-    DYNAMIC_SHARED(shared);
-    scalar *q_tile = (scalar *)shared, *dy_tile = q_tile + ROWS * D;
-    scalar *k_tiles = dy_tile + ROWS * D, *v_tiles = k_tiles + 2 * COLUMNS * D;  // two of each
-    int b = blockIdx.y / H, h = blockIdx.y % H, group = h / (H / G);
-    int row0 = (gridDim.x - 1 - blockIdx.x) * ROWS;
-    int warp_row = threadIdx.x / 32 * 16, lane = threadIdx.x % 32, t = lane % 4;
-    int offset = S - T;
-    q += (size_t)b * q_batch + h * q_head;
-    k += (size_t)b * k_batch + group * k_head;
-    v += (size_t)b * k_batch + group * k_head;
-    dy += ((size_t)b * T * H + h) * D;
-    Dropout dropout = {key, threshold};
-    u64 element0 = first + ((u64)blockIdx.y * T + row0 + warp_row) * S;
-
-    int seen = causal ? min(max(min(row0 + ROWS, T) + offset, 0), S) : S;
-    int tiles = (seen + COLUMNS - 1) / COLUMNS;
-    load_tile<ROWS>(q_tile, q, row0, T, q_time);
-    load_tile<ROWS>(dy_tile, dy, row0, T, H * D);
-    load_tile<COLUMNS>(k_tiles, k, 0, S, k_time);
-    load_tile<COLUMNS>(v_tiles, v, 0, S, k_time);
-    copies_commit();
-
-    float l_q[2], delta_q[2];
-    for (int r = 0; r < 2; r++) {
-        size_t row = (size_t)blockIdx.y * T + min(row0 + warp_row + lane / 4 + 8 * r, T - 1);
-        l_q[r] = l[row];
-        delta_q[r] = delta[row];
-    }
-    float dq_rows[D / 8][4] = {};
-    for (int j = 0; j < tiles; j++) {
-        if (j + 1 < tiles) {
-            int next = (j + 1) % 2 * COLUMNS * D;
-            load_tile<COLUMNS>(k_tiles + next, k, (j + 1) * COLUMNS, S, k_time);
-            load_tile<COLUMNS>(v_tiles + next, v, (j + 1) * COLUMNS, S, k_time);
-        }
-        copies_commit();
-        copies_wait<1>();
-        __syncthreads();
-
-        const scalar *k_now = k_tiles + j % 2 * COLUMNS * D;
-        float p[COLUMNS / 8][4], ds[COLUMNS / 8][4];
-        product_nt<COLUMNS>(p, q_tile, warp_row, k_now);
-        product_nt<COLUMNS>(ds, dy_tile, warp_row, v_tiles + j % 2 * COLUMNS * D);  // for now dp
-        if (threshold) drop_rows_are_queries(ds, dropout, element0 + j * COLUMNS, S, keep_scale);
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            int query = row0 + warp_row + lane / 4 + 8 * r;
-            int edge = causal ? min(query + offset + 1, S) : S;
-            edge -= j * COLUMNS;
-#pragma unroll
-            for (int n = 0; n < COLUMNS / 8; n++) {
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    float x = p[n][2 * r + i];
-                    float weight = 8 * n + 2 * t + i < edge ? exp2f(x * c - l_q[r]) : 0;
-                    ds[n][2 * r + i] = weight * (ds[n][2 * r + i] - delta_q[r]);
-                }
-            }
-        }
-        product_nn<COLUMNS>(dq_rows, ds, k_now);
-        __syncthreads();
-    }
-    copies_wait<0>();
-
-    dq += (size_t)b * T * step + h * D;
-    store_rows(dq, dq_rows, row0 + warp_row, T, step, scale, scale);
 }
