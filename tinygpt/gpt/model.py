@@ -36,10 +36,9 @@ from .positions import position_tables, token_positions
 class Block(Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x)).
 
-    The second sum is left to the norm behind it, the first of the next block: a GPU reads and
-    writes x only once for both. So a block gets x and a branch, which is still to be added to x, or
-    None, and returns the same two. With a mixture of experts it also returns how far from balanced
-    that was.
+    The second sum is left to the norm behind it, that of the next block: a GPU reads and writes x
+    only once for both. So a block gets x and a branch that is still to be added to it (or None),
+    and returns these two. With a mixture of experts it also returns how far from balanced that was.
     """
 
     def __init__(self, config: GPTConfig, rng, dtype):
@@ -171,9 +170,8 @@ class GPT(Module):
             f = functools.partial(
                 block, turn=turn, key=key and key.fold(layer), cache=cache, layer=layer
             )
-            if (
-                config.remat and cache is None
-            ):  # it keeps what f is given: better one array than two
+            if config.remat and cache is None:
+                # What f is given is kept: one array rather than two.
                 x, branch, *imbalance = remat(f, _added(x, branch), None)
             else:
                 x, branch, *imbalance = f(x, branch)
@@ -181,7 +179,7 @@ class GPT(Module):
                 imbalances.extend(imbalance)
         if cache is not None:
             cache.advance(T)
-        return self.ln_f(_added(x, branch))  # of the sum itself, no one asks for the gradient
+        return self.ln_f(_added(x, branch))  # nothing goes on from the sum itself
 
     def generate(
         self,
