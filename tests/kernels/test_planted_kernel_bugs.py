@@ -69,7 +69,8 @@ BUGS = [
     ("attention", FORWARD, SYNC, ";", many),
     ("attention", "product_nn<COLUMNS>(o, p", SYNC, ";", many),
     ("attention", FORWARD, "copies_wait<1>();", "copies_wait<2>();", many),
-    ("attention", FORWARD, "(j + 1) % 2 * COLUMNS * D", "j % 2 * COLUMNS * D", many),
+    ("attention", "DEVICE void load_keys", "j % 2 * COLUMNS * D",
+     "(j > 0 ? j - 1 : 0) % 2 * COLUMNS * D", many),
     # masks, tails, sums that grow tile by tile
     ("attention", FORWARD, "8 * n + 2 * t + i < edge", "true", causal),
     ("attention", FORWARD, "query + offset + 1", "query + offset", causal),

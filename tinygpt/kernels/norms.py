@@ -88,12 +88,12 @@ def _sum_and_norm(name, x, h, weights, eps):
     x, h = contiguous(x), None if h is None else contiguous(h)
     C, rounded = x.shape[-1], dtype_for_products(x)
     N = x.size // C
-    s, y = None if h is None else empty(x), empty(x, dtype=rounded)
+    y, written = empty(x, dtype=rounded), None if h is None else empty(x)
     kept = [empty(x, (N,), "float32") for _ in weights]  # of rows: mean, 1 / std; or 1 / rms
     grid = (ceil(N, WARPS),), (32 * WARPS,)
-    arguments = (y, s, *kept, x, h, *weights, float(eps), N, C)
+    arguments = (y, written, *kept, x, h, *weights, float(eps), N, C)
     launch(f"{name}.cu", f"{name}_forward", x, *grid, arguments, result=rounded)
-    s = x if h is None else s
+    s = x if h is None else written
     rounds_dh = h is not None and h.dtype != x.dtype
     dh_is_dx = h is not None and not rounds_dh
 

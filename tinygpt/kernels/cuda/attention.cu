@@ -72,6 +72,15 @@ DEVICE void drop_rows_are_keys(float (&p)[COLUMNS / 8][4], Dropout dropout, u64 
     }
 }
 
+// Tile j of k and of v (S, D), whose rows lie `step` numbers apart, each into one of two places, in
+// turn: the tile before it is still in use.
+DEVICE void load_keys(scalar *k_tiles, scalar *v_tiles, const scalar *k, const scalar *v, int j,
+                      int S, int step) {
+    int place = j % 2 * COLUMNS * D;
+    load_tile<COLUMNS>(k_tiles + place, k, j * COLUMNS, S, step);
+    load_tile<COLUMNS>(v_tiles + place, v, j * COLUMNS, S, step);
+}
+
 // ---- forward ------------------------------------------------------------------------------------
 
 // y (B, T, H, D), l (B, H, T). A block for ROWS queries of a head: grid (ceil(T / ROWS), B H).
@@ -96,19 +105,14 @@ attention_forward(scalar *y, float *l, const scalar *q, const scalar *k, const s
     int seen = causal ? min(max(min(row0 + ROWS, T) + offset, 0), S) : S;  // keys, by any query
     int tiles = (seen + COLUMNS - 1) / COLUMNS;
     load_tile<ROWS>(q_tile, q, row0, T, q_time);
-    load_tile<COLUMNS>(k_tiles, k, 0, S, k_time);
-    load_tile<COLUMNS>(v_tiles, v, 0, S, k_time);
+    load_keys(k_tiles, v_tiles, k, v, 0, S, k_time);
     copies_commit();
 
     float o[D / 8][4] = {};                     // the sum of p v so far
     float sum[2] = {0, 0};                      // of p, in rows g and g + 8: this lane's share
     float largest[2] = {-INFINITY, -INFINITY};  // p is 2^(score - largest)
     for (int j = 0; j < tiles; j++) {
-        if (j + 1 < tiles) {
-            int next = (j + 1) % 2 * COLUMNS * D;
-            load_tile<COLUMNS>(k_tiles + next, k, (j + 1) * COLUMNS, S, k_time);
-            load_tile<COLUMNS>(v_tiles + next, v, (j + 1) * COLUMNS, S, k_time);
-        }
+        if (j + 1 < tiles) load_keys(k_tiles, v_tiles, k, v, j + 1, S, k_time);
         copies_commit();
         copies_wait<1>();
         __syncthreads();  // now the tile is there, for every thread
@@ -198,8 +202,7 @@ attention_backward_q(scalar *dq, int step, const scalar *y, const scalar *q, con
     int tiles = (seen + COLUMNS - 1) / COLUMNS;
     load_tile<ROWS>(q_tile, q, row0, T, q_time);
     load_tile<ROWS>(dy_tile, dy, row0, T, H * D);
-    load_tile<COLUMNS>(k_tiles, k, 0, S, k_time);
-    load_tile<COLUMNS>(v_tiles, v, 0, S, k_time);
+    load_keys(k_tiles, v_tiles, k, v, 0, S, k_time);
     copies_commit();
 
     float l_q[2], delta_q[2] = {};
@@ -218,11 +221,7 @@ attention_backward_q(scalar *dq, int step, const scalar *y, const scalar *q, con
     }
     float dq_rows[D / 8][4] = {};
     for (int j = 0; j < tiles; j++) {
-        if (j + 1 < tiles) {
-            int next = (j + 1) % 2 * COLUMNS * D;
-            load_tile<COLUMNS>(k_tiles + next, k, (j + 1) * COLUMNS, S, k_time);
-            load_tile<COLUMNS>(v_tiles + next, v, (j + 1) * COLUMNS, S, k_time);
-        }
+        if (j + 1 < tiles) load_keys(k_tiles, v_tiles, k, v, j + 1, S, k_time);
         copies_commit();
         copies_wait<1>();
         __syncthreads();
